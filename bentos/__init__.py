@@ -1,0 +1,1 @@
+"""A folder per model family, and the one BentoML service that serves them all."""

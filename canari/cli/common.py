@@ -1,0 +1,120 @@
+"""What every command shares: the data folder, JSON or tables, and how to reach a running platform."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from canari.errors import CanariError
+from canari.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from canari.launch.databases import Urls
+
+DataDir = Annotated[
+    Path, typer.Option("--data-dir", envvar="CANARI_DATA_DIR", help="The platform's data folder.", show_default=True)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Model = Annotated[str, typer.Argument(help="The model's name, such as cats_dogs.")]
+DEFAULT_DATA_DIR = Path(".canari")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def settings_for(data_dir: Path, **changes: Any) -> Settings:
+    """The settings of the environment, for one data folder."""
+    return Settings(data_dir=data_dir, **changes)
+
+
+def emit(value: Any, *, as_json: bool, text: str | Table) -> None:
+    """Print a command's result: JSON for programs, else what people read."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str, indent=2) + "\n")
+    else:
+        out.print(text)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A plain table; None is shown as a dash."""
+    found = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        found.add_row(*("–" if cell is None else str(cell) for cell in row))
+    return found
+
+
+@contextmanager
+def databases(settings: Settings) -> Iterator[Urls]:
+    """The platform's databases, started for this command where nothing runs."""
+    from canari.launch.databases import open_databases
+
+    with open_databases(settings) as urls:
+        yield urls
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[Engine]:
+    """A connection to the platform's database for one command."""
+    from canari.store.engine import connect
+
+    with databases(settings) as urls:
+        engine = connect(urls.app, pool=1)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+
+def status_file(settings: Settings) -> dict[str, Any]:
+    """What the running platform last said of itself; raises CanariError where none runs."""
+    try:
+        found = json.loads((settings.layout.root / "status.json").read_text())
+    except (OSError, ValueError):
+        raise CanariError(f"nothing runs on {settings.layout.root}: start it with `canari up`") from None
+    return dict(found)
+
+
+@contextmanager
+def gateway(settings: Settings, token: str | None = None) -> Iterator[httpx.Client]:
+    """A client of the running platform's public routes. `token` or CANARI_API_TOKEN goes with each request."""
+    bearer = token or os.environ.get("CANARI_API_TOKEN")
+    headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
+    with httpx.Client(base_url=status_file(settings)["url"], headers=headers, timeout=60) as client:
+        try:
+            yield client
+        except httpx.TransportError as error:
+            raise CanariError(f"the gateway does not answer ({error}): see `canari status`") from None
+
+
+def checked(response: httpx.Response) -> Mapping[str, Any]:
+    """The JSON of a good answer; a problem becomes a CanariError with its detail."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = {"detail": response.text[:300]}
+    if response.is_error:
+        raise CanariError(f"{response.status_code}: {body.get('detail') or body}")
+    return dict(body)
+
+
+def service(settings: Settings, module: str, *arguments: str, **environment: str) -> tuple[list[str], dict[str, str]]:
+    """The command and environment of one of the platform's own programs, for this data folder."""
+    variables = {
+        **os.environ,
+        "CANARI_DATA_DIR": str(settings.layout.root),
+        "CANARI_FAMILIES_DIR": str(settings.families_dir),
+        **environment,
+    }
+    return [sys.executable, "-m", module, *arguments], variables

@@ -1,0 +1,187 @@
+"""Datasets: which examples a version learns from and which it is judged on, decided by content and for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from canari.errors import CanariError, Problem
+from canari.family import Array, Examples, Family
+from canari.phash import perceptual_hash
+from canari.spec import InputKind
+from canari.types import Manifest, Sample
+
+_HELD_OUT = "canari evaluation set"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a folder holds: the samples that can be used, and by name why each other file cannot."""
+
+    samples: tuple[Sample, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def group_of(content: bytes, kind: InputKind) -> str:
+    """What near-duplicates share: a perceptual hash for an image, else the content's SHA-256."""
+    if kind is InputKind.IMAGE:
+        return f"phash:{perceptual_hash(content)}"
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def held_out(group: str, share: float) -> bool:
+    """Whether a group belongs to the evaluation set: it depends on the group alone, so it never changes sides."""
+    digest = hashlib.sha256(f"{_HELD_OUT}\n{group}".encode()).digest()
+    return int.from_bytes(digest[:8]) < share * 2**64
+
+
+def sample(content: bytes, label: str, path: Path, source: str, family: Family) -> Sample:
+    """Describe one example; raises Problem where the family cannot read it."""
+    if label not in family.spec.labels:
+        raise Problem(422, "unknown-label", f"{label!r} is not one of the labels {', '.join(family.spec.labels)}")
+    family.decode(content)
+    group = group_of(content, family.spec.input.kind)
+    evaluation = held_out(group, family.spec.evaluation.share)
+    return Sample(hashlib.sha256(content).hexdigest(), label, group, path, evaluation, source)
+
+
+def read_folder(folder: Path, family: Family, progress: Progress = lambda _done, _total: None) -> Found:
+    """Read a folder that holds a folder of files per label. What cannot be used is skipped and named, never fatal."""
+    if not folder.is_dir():
+        raise CanariError(f"{folder} is not a folder; it should hold a folder of files for each label")
+    labels = family.spec.labels
+    skipped = [
+        (entry.name, f"not in a label's folder; the labels are {', '.join(labels)}")
+        for entry in sorted(folder.iterdir())
+        if entry.name not in labels or not entry.is_dir()
+    ]
+    files = [(label, file) for label in labels for file in sorted((folder / label).rglob("*")) if file.is_file()]
+    samples: dict[str, Sample] = {}
+    contested: set[str] = set()
+    for done, (label, file) in enumerate(files, start=1):
+        name = file.relative_to(folder).as_posix()
+        try:
+            one = sample(file.read_bytes(), label, file.resolve(), name, family)
+        except (Problem, OSError) as error:
+            skipped.append((name, str(error)))
+        else:
+            first = samples.setdefault(one.sha256, one)
+            if first is not one:
+                skipped.append((name, f"the same content as {first.source}"))
+            if first.label != label:
+                contested.add(one.sha256)
+        progress(done, len(files))
+    skipped += [(samples[sha256].source, "the same content stands under another label") for sha256 in sorted(contested)]
+    return Found(tuple(s for s in samples.values() if s.sha256 not in contested), tuple(skipped))
+
+
+def manifest(
+    family: Family, samples: Iterable[Sample], *, synthetic: bool, skipped: Iterable[tuple[str, str]] = ()
+) -> Manifest:
+    """The dataset of one version, in its one order; raises CanariError that says what to add where it cannot serve."""
+    unique = {one.sha256: one for one in samples if one.label in family.spec.labels}
+    ordered = tuple(unique[sha256] for sha256 in sorted(unique))
+    learned = {one.label for one in ordered if not one.evaluation}
+    lacking = [label for label in family.spec.labels if label not in learned]
+    if lacking:
+        present = sum(one.label in lacking for one in ordered)
+        raise CanariError(
+            f"there is nothing to learn {' and '.join(lacking)} from ({len(ordered)} usable samples in all, "
+            f"{present} of {'these labels' if len(lacking) > 1 else 'this label'}, held out for evaluation): "
+            f"add samples of {' and '.join(lacking)}"
+        )
+    if not any(one.evaluation for one in ordered):
+        raise CanariError(
+            f"none of the {len(ordered)} samples falls into the evaluation set, which takes a fixed share of "
+            f"{family.spec.evaluation.share:.0%} by content: add more samples"
+        )
+    return Manifest(family.name, ordered, synthetic, tuple(skipped))
+
+
+def document(dataset: Manifest) -> dict[str, Any]:
+    """The manifest as JSON values: what is learned from and judged on, and what was skipped."""
+    return {
+        "model": dataset.model,
+        "synthetic": dataset.synthetic,
+        "samples": _rows(dataset),
+        "skipped": [list(one) for one in dataset.skipped],
+    }
+
+
+def digest(dataset: Manifest) -> str:
+    """SHA-256 of the canonical JSON of the model and its samples (content, label, group, side)."""
+    identity = {"model": dataset.model, "samples": _rows(dataset)}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def load(
+    samples: Iterable[Sample], family: Family, root: Path, buffer: Path, progress: Progress = lambda _done, _total: None
+) -> Examples:
+    """Decode samples into the file `buffer`, so that a dataset may be larger than memory.
+
+    A sample's path is taken relative to `root` unless it is absolute. Raises CanariError where a file has changed
+    since the manifest named it.
+    """
+    chosen = list(samples)
+    groups = {group: number for number, group in enumerate(sorted({one.group for one in chosen}))}
+    inputs: Array | None = None
+    for row, content in enumerate(_contents(chosen, root)):
+        decoded = family.decode(content)
+        if inputs is None:
+            shape = (len(chosen), *decoded.shape)
+            inputs = np.lib.format.open_memmap(buffer, mode="w+", dtype=np.float32, shape=shape)
+        inputs[row] = decoded
+        progress(row + 1, len(chosen))
+    if inputs is None:
+        raise CanariError("there are no samples to load")
+    labels = np.array([family.spec.labels.index(one.label) for one in chosen], np.int64)
+    return Examples(inputs, labels, np.array([groups[one.group] for one in chosen], np.int64))
+
+
+def split(examples: Examples, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to learn from and rows to validate on (about `share` of each label), never dividing a group.
+
+    Every label keeps at least one group to learn from. For a family's own choices (when to stop, how much to
+    regularise); the evaluation set is not part of `examples`.
+    """
+    random = np.random.default_rng(seed)
+    validation = np.zeros(len(examples), bool)
+    firsts = np.unique(examples.groups, return_index=True)[1]
+    for label in np.unique(examples.labels):
+        groups = random.permutation(examples.groups[firsts[examples.labels[firsts] == label]])
+        count = min(max(1, round(share * len(groups))), len(groups) - 1)
+        validation |= np.isin(examples.groups, groups[: max(count, 0)])
+    return np.flatnonzero(~validation), np.flatnonzero(validation)
+
+
+def relocated(samples: Iterable[Sample], folder: Path) -> list[Sample]:
+    """The same samples, lying in `folder` under their digests, as the blob store keeps them."""
+    return [replace(one, path=folder / one.sha256) for one in samples]
+
+
+def _contents(samples: Iterable[Sample], root: Path) -> Iterator[bytes]:
+    for one in samples:
+        path = root / one.path
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise CanariError(f"the sample {one.source or one.sha256} cannot be read: {error}") from error
+        if hashlib.sha256(content).hexdigest() != one.sha256:
+            raise CanariError(f"{path} has changed while it was being read: start again when it is left alone")
+        yield content
+
+
+def _rows(dataset: Manifest) -> list[dict[str, Any]]:
+    return [
+        {"sha256": one.sha256, "label": one.label, "group": one.group, "evaluation": one.evaluation}
+        for one in dataset.samples
+    ]

@@ -1,0 +1,1 @@
+"""Running versions and the platform's own processes."""

@@ -1,0 +1,264 @@
+"""The one specification of a model: the schema of `model.yaml` and, unchanged, of the Model resource on Kubernetes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
+LABEL_PATTERN = r"^[^\s/][^/\n]{0,79}$"
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_PATTERN = r"^\d+(ms|s|m|h|d)$"
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str):
+        for unit, seconds in _UNITS.items():
+            digits = value.removesuffix(unit)
+            if digits != value and digits.isascii() and digits.isdigit():
+                return timedelta(seconds=int(digits) * seconds)
+    msg = "a duration is a whole number and a unit, such as 500ms, 30s, 10m, 12h or 14d"
+    raise ValueError(msg)
+
+
+def _duration_text(value: timedelta) -> str:
+    milliseconds = round(value.total_seconds() * 1000)
+    for unit in ("d", "h", "m", "s"):
+        size = round(_UNITS[unit] * 1000)
+        if milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(_duration_text, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": _DURATION_PATTERN, "examples": ["500ms", "30s", "10m", "14d"]}),
+]
+Label = Annotated[str, Field(pattern=LABEL_PATTERN)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Text(_Part):
+    """A text that people read, in both of Canari's languages."""
+
+    fr: str = Field(description="In French.", min_length=1)
+    en: str = Field(description="In English.", min_length=1)
+
+
+class InputKind(StrEnum):
+    """What a model is asked about."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    AUDIO = "audio"
+    TABULAR = "tabular"
+
+
+class Input(_Part):
+    """What a request holds, and how much of it is accepted."""
+
+    kind: InputKind = Field(description="image, text, audio or tabular.")
+    size: tuple[int, int] | None = Field(
+        default=None,
+        description="Images only: height and width, in pixels, that the model sees.",
+        examples=[[180, 180]],
+    )
+    features: tuple[Label, ...] = Field(
+        default=(), description="Tabular only: the names of the numbers in a row, in the model's order."
+    )
+    max_bytes: int = Field(default=10 * 2**20, ge=1, le=2**30, description="The largest request body accepted.")
+    max_pixels: int = Field(
+        default=50_000_000, ge=1, le=500_000_000, description="Images only: the largest width times height accepted."
+    )
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Input:
+        if self.kind is InputKind.IMAGE and (self.size is None or min(self.size) < 1 or max(self.size) > 4096):
+            msg = "an image input needs `size: [height, width]`, each from 1 to 4096"
+            raise ValueError(msg)
+        if self.kind is InputKind.TABULAR and not self.features:
+            msg = "a tabular input needs `features: [name, ...]`"
+            raise ValueError(msg)
+        if len(set(self.features)) != len(self.features):
+            msg = "`features` names one feature twice"
+            raise ValueError(msg)
+        return self
+
+
+class Abstain(_Part):
+    """When to say "I do not know" rather than guess."""
+
+    below: Share = Field(description="Under this certainty (the best score, 0 to 1) ...")
+    label: Label = Field(description="... the answer is this label; it need not be one of `labels`.")
+
+
+class Serving(_Part):
+    """How a version answers."""
+
+    engine: Literal["onnxruntime"] = Field(default="onnxruntime", description="What runs the exported model.")
+    batch: int = Field(default=32, ge=1, le=1024, description="The most inputs one request may hold.")
+    concurrency: int = Field(
+        default=32, ge=1, le=10_000, description="Requests held at once by one process; more are answered 429."
+    )
+    timeout: Duration = Field(default=timedelta(seconds=30), description="The longest a request may take.")
+
+
+class Margin(_Part):
+    """How one metric takes part in a canary's verdict."""
+
+    margin: Share = Field(description="How much worse than stable still counts as no worse (a difference of rates).")
+    required: bool = Field(default=True, description="Whether a promotion waits for this metric's evidence.")
+
+
+class LatencyMargin(Margin):
+    """Latency, judged by the share of requests that exceed a budget."""
+
+    budget: Duration = Field(default=timedelta(milliseconds=500), description="A request slower than this exceeds.")
+
+
+class Metrics(_Part):
+    """What a canary is judged on. Leave one out (null) and it is not looked at."""
+
+    errors: Margin | None = Field(
+        default=Margin(margin=0.005), description="Answers of status 5xx, as the gateway saw."
+    )
+    latency: LatencyMargin | None = Field(
+        default=LatencyMargin(margin=0.05, required=False), description="Requests over the latency budget."
+    )
+    satisfaction: Margin | None = Field(default=Margin(margin=0.05), description="Feedbacks that say wrong.")
+    accuracy: Margin | None = Field(default=None, description="Late labels that differ from the answer.")
+
+
+class Canary(_Part):
+    """How a new version gets its traffic, and what it must show to keep it."""
+
+    steps: tuple[Literal["shadow"] | Annotated[int, Field(ge=1, le=100)], ...] = Field(
+        default=(5, 25, 50), description="Percent of the traffic, step by step; `shadow` first mirrors it."
+    )
+    bake: Duration = Field(default=timedelta(minutes=10), description="The least time each step lasts.")
+    deadline: Duration = Field(default=timedelta(days=14), description="How long a rollout may stay open.")
+    on_deadline: Literal["hold", "promote", "rollback"] = Field(
+        default="rollback", description="What happens to a rollout without a verdict at its deadline."
+    )
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="The chance of a false alarm over a whole rollout.")
+    metrics: Metrics = Field(default_factory=Metrics, description="What is judged, and by how much.")
+
+    @model_validator(mode="after")
+    def _steps_rise(self) -> Canary:
+        weights = [s for s in self.steps if not isinstance(s, str)]
+        if "shadow" in self.steps[1:] or not weights or weights != sorted(set(weights)):
+            msg = "`steps` are rising percentages; `shadow` may only come first: [shadow, 5, 25, 50]"
+            raise ValueError(msg)
+        return self
+
+
+class Satisfaction(_Part):
+    """The users' own rule: too many of those who answered say the model is wrong."""
+
+    below: Share = Field(description="The share of feedbacks saying right under which users count as unhappy.")
+    participation: Share = Field(default=0.1, description="Feedbacks per prediction needed for the rule to speak.")
+
+
+class Triggers(_Part):
+    """When a model is trained again. Any one suffices; one left out (null) never fires."""
+
+    satisfaction: Satisfaction | None = Field(default=None, description="Users are unhappy.")
+    new_samples: int | None = Field(default=None, ge=1, description="This many new samples may be learned from.")
+    accuracy_below: Share | None = Field(default=None, description="Measured accuracy is under this share.")
+    drift: Share | None = Field(default=None, description="Share of features whose distribution moved.")
+    schedule: str | None = Field(default=None, description="A cron expression, in UTC.", examples=["0 3 * * 1"])
+
+
+class TrainOn(StrEnum):
+    """Where training data may come from."""
+
+    OWN = "own"
+    CURATED = "curated"
+    CONFIDENT = "confident"
+
+
+class DataPolicy(_Part):
+    """What may be kept of the users' inputs, and what may be learned from."""
+
+    train_on: TrainOn = Field(
+        default=TrainOn.OWN,
+        description="own: only what the team adds with `canari data add`; curated: also consented inputs that a person "
+        "accepted; confident: also answers at or over `min_confidence`.",
+    )
+    min_confidence: Share = Field(default=0.95, description="With `train_on: confident`, the least certainty.")
+    retain_inputs: Literal["never", "consented", "always"] = Field(
+        default="never", description="Whether inputs are kept at all."
+    )
+    retain_days: int = Field(default=30, ge=1, le=3650, description="Days after which a kept input is erased.")
+
+
+class Evaluation(_Part):
+    """How a version is measured before it may serve."""
+
+    threshold: Share = Field(default=0.5, description="A version whose accuracy is lower is refused.")
+    share: float = Field(default=0.2, gt=0, lt=0.9, description="Share of the groups held out for ever.")
+
+
+class Access(_Part):
+    """Who may ask."""
+
+    anonymous: bool = Field(default=False, description="Whether visitors without a token may predict and say feedback.")
+
+
+class ModelSpec(_Part):
+    """Everything Canari knows of a model family: what goes in, what comes out, and the rules of its life."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="The model's name, as in its routes.")
+    title: Text = Field(description="The model's name for people.")
+    description: Text | None = Field(default=None, description="A sentence on what the model is for.")
+    input: Input = Field(description="What a request holds.")
+    labels: tuple[Label, ...] = Field(min_length=2, max_length=10_000, description="The answers, in the model's order.")
+    label_titles: dict[Label, Text] = Field(default_factory=dict, description="The labels' names for people.")
+    abstain: Abstain | None = Field(default=None, description="When to answer that the model does not know.")
+    serving: Serving = Field(default_factory=Serving, description="How a version answers.")
+    canary: Canary = Field(default_factory=Canary, description="How a new version gets its traffic.")
+    triggers: Triggers = Field(default_factory=Triggers, description="When the model is trained again.")
+    data: DataPolicy = Field(default_factory=DataPolicy, description="What may be kept and learned from.")
+    evaluation: Evaluation = Field(default_factory=Evaluation, description="How a version is measured.")
+    access: Access = Field(default_factory=Access, description="Who may ask.")
+
+    @model_validator(mode="after")
+    def _labels_agree(self) -> ModelSpec:
+        if len(set(self.labels)) != len(self.labels):
+            msg = "`labels` names one label twice"
+            raise ValueError(msg)
+        known = {*self.labels, *([self.abstain.label] if self.abstain else [])}
+        for label in self.label_titles:
+            if label not in known:
+                msg = f"`label_titles` names {label!r}, which is not one of `labels`"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def kubernetes_name(self) -> str:
+        """The name where Kubernetes allows no underscore."""
+        return self.name.replace("_", "-")
+
+    def document(self) -> dict[str, Any]:
+        """The specification as JSON values, defaults included."""
+        return self.model_dump(mode="json")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON: two specifications that mean the same have the same hash."""
+        return hashlib.sha256(
+            json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        ).hexdigest()

@@ -1,0 +1,212 @@
+"""The tables, as the newest migration leaves them (a test holds the two against each other)."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    }
+)
+_NOW = func.now()
+
+
+def _moment(name: str = "created_at") -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=_NOW)
+
+
+specs = Table(
+    "specs",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("body", JSONB, nullable=False),
+    _moment(),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("spec_hash", Text, ForeignKey("specs.hash"), nullable=False),
+    Column("stable", Integer),
+    Column("last_version", Integer, nullable=False, server_default=text("0")),
+    _moment(),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("model", Text, ForeignKey("models.name"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("spec_hash", Text, ForeignKey("specs.hash"), nullable=False),
+    Column("archive", Text),
+    Column("synthetic", Boolean, nullable=False, server_default=text("false")),
+    Column("manifest", Text),
+    Column("metrics", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("error", Text),
+    _moment(),
+    _moment("changed_at"),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("stable", Integer),
+    Column("canary", Integer, nullable=False),
+    Column("step", Integer, nullable=False, server_default=text("0")),
+    Column("weight", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    _moment(),
+    Column("settled_at", DateTime(timezone=True)),
+    ForeignKeyConstraint(["model", "canary"], ["versions.model", "versions.number"], name="rollouts_canary_fkey"),
+    Index("rollouts_one_open_per_model", "model", unique=True, postgresql_where=text("state = 'open'")),
+    Index("rollouts_model_id_idx", "model", "id"),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False),
+    Column("action", Text, nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("spec_hash", Text, ForeignKey("specs.hash"), nullable=False),
+    Column("code_version", Text, nullable=False),
+    _moment(),
+    Index("decisions_rollout_id_idx", "rollout", "id"),
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("recorder", UUID, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("rollout", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("reason", Text),
+    Column("label", Text),
+    Column("score", REAL),
+    Column("scores", JSONB),
+    Column("request_id", Text, nullable=False),
+    Column("input_bytes", Integer, nullable=False),
+    Column("input_sha256", Text),
+    Column("latency_ms", REAL, nullable=False),
+    _moment("received_at"),
+    Index("predictions_model_id_idx", "model", "id"),
+    Index("predictions_model_version_id_idx", "model", "version", "id"),
+    Index("predictions_subject_id_idx", "subject", "id"),
+    postgresql_partition_by="RANGE (id)",
+)
+
+recorders = Table(
+    "recorders",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("highest", BigInteger, nullable=False),
+    _moment(),
+    _moment("seen_at"),
+    Index("recorders_model_version_idx", "model", "version"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("prediction_id", UUID, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("right", Boolean, nullable=False, quote=True),
+    Column("first_right", Boolean, nullable=False),
+    Column("label", Text),
+    Column("comment", Text),
+    _moment(),
+    _moment("changed_at"),
+    Index("feedback_prediction_subject_key", "prediction_id", "subject", unique=True),
+    Index("feedback_model_created_at_idx", "model", "created_at"),
+    Index("feedback_subject_idx", "subject"),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("model", Text, ForeignKey("models.name"), primary_key=True),
+    Column("sha256", Text, primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("group", Text, nullable=False, quote=True),
+    Column("evaluation", Boolean, nullable=False),
+    Column("synthetic", Boolean, nullable=False),
+    Column("source", Text, nullable=False),
+    _moment(),
+)
+
+manifests = Table(
+    "manifests",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("body", JSONB, nullable=False),
+    _moment(),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("models", ARRAY(Text), nullable=False),
+    Column("version", Integer),
+    Column("note", Text),
+    _moment(),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+    Index("tokens_revoked_idx", "expires_at", postgresql_where=text("revoked_at IS NOT NULL")),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("password_hash", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("models", ARRAY(Text), nullable=False),
+    _moment(),
+    Column("disabled_at", DateTime(timezone=True)),
+)

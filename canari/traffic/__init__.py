@@ -1,0 +1,1 @@
+"""Splitting a model's traffic between its versions."""

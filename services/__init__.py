@@ -1,0 +1,1 @@
+"""The processes of the platform: each parses, calls the library, and answers."""

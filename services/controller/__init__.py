@@ -1,0 +1,1 @@
+"""The controller: observe, decide, record, apply, on a clock."""
