@@ -76,6 +76,8 @@ def _fault(fault: Any, node: yaml.Node, name: str) -> str:
         message = f"there is no such field; the fields here are: {', '.join(siblings)}" if siblings else message
     elif fault["type"] == "missing":
         message = "this field is required"
+    elif fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float):
+        message = f"{message}; YAML reads {fault['input']!r} here, so write it in quotes"
     elif not isinstance(fault["input"], dict | list):
         message = f"{message} (it is {fault['input']!r})"
     return f"{name}:{_line(node, location)}: {field or 'the specification'}: {message}"

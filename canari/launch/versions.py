@@ -6,12 +6,10 @@ import json
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-import httpx
-
 from canari.archive import unpack
+from canari.launch.probe import answers
 from canari.launch.processes import Program, State, Supervisor
 from canari.settings import Layout
 from canari.spec import ModelSpec
@@ -98,15 +96,6 @@ class ProcessLauncher:
             folder=bento / "src",
             grace_seconds=run.spec.serving.timeout.total_seconds() + 10,
         )
-
-
-def answers(socket: Path, path: str) -> bool:
-    """Whether a server on a Unix socket answers 200 to GET `path` within two seconds."""
-    try:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), timeout=2) as client:
-            return client.get(f"http://unix{path}").status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
 
 
 def _name(model: str, number: int) -> str:

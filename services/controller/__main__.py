@@ -19,7 +19,7 @@ from canari.launch.databases import take_lock
 from canari.settings import Settings
 from services.controller.laptop import Laptop, write_report
 
-_TICK_SECONDS = 0.5
+_STARTING_SECONDS, _SETTLED_SECONDS = 0.2, 1.0
 
 
 def main() -> int:
@@ -82,7 +82,7 @@ def _watch(laptop: Laptop, console: Console, stop: Event) -> None:
                     console.print("Ctrl-C ends it; what it holds stays in", str(laptop.layout.root))
                 serving = True
             told = waiting
-            stop.wait(_TICK_SECONDS)
+            stop.wait(_STARTING_SECONDS if waiting or not laptop.in_force else _SETTLED_SECONDS)
 
 
 def _found(root: Path) -> str:

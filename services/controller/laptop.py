@@ -14,11 +14,12 @@ from loguru import logger
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from canari.family import Family, find_families
+from canari.family import Family
 from canari.keys import ensure_signing_key
 from canari.launch.databases import Urls, described, embedded, prepare
+from canari.launch.probe import answers
 from canari.launch.processes import Program, State, Supervisor, stopping_order
-from canari.launch.versions import ProcessLauncher, answers
+from canari.launch.versions import ProcessLauncher
 from canari.settings import Layout, Settings
 from canari.store.engine import connect
 from canari.store.migrate import ensure_partitions
@@ -26,6 +27,7 @@ from canari.tokens import Scope, issue, public_pem
 from canari.traffic.envoy_files import EnvoyFiles
 from services.controller.accounts import ensure_sample_accounts
 from services.controller.demo import Demo
+from services.controller.families import WatchedFamilies
 from services.controller.loop import Observed, Reconciler
 
 _BENTO_TOKEN = timedelta(days=365)
@@ -49,6 +51,7 @@ class Laptop:
         self._engine: Engine | None = None
         self._reconciler: Reconciler | None = None
         self._demo = Demo(self.layout, self.supervisor) if demo else None
+        self._families = WatchedFamilies(settings.families_dir)
         self._housekeeping_at = 0.0
         self.observed: list[Observed] = []
         self.states: dict[str, State] = {}
@@ -57,6 +60,11 @@ class Laptop:
     def url(self) -> str:
         """Where people reach the platform."""
         return f"http://{self.settings.host}:{self.settings.port}"
+
+    @property
+    def in_force(self) -> bool:
+        """Whether the gateway splits every model's traffic as wanted."""
+        return all(seen.in_force for seen in self.observed)
 
     def step(self) -> list[str]:
         """Bring everything one step nearer to running; returns what is still being waited for."""
@@ -78,7 +86,7 @@ class Laptop:
             return ["PostgreSQL"]
         urls = self._migrated()
         waiting = [p.name for p in self._programs(urls) if self._ensure(p) is not State.READY]
-        families = find_families(self.settings.families_dir)
+        families = self._families.current()
         reconciler = self._loop(urls)
         if self._ensure(self._envoy.program()) is not State.READY:
             waiting.append("the gateway")

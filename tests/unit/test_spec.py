@@ -52,6 +52,7 @@ def test_a_minimal_specification_has_sound_defaults() -> None:
         (GOOD.replace("kind: text", "kind: tabular"), "a tabular input needs `features"),
         (GOOD.replace("kind: text", "kind: tabular, features: [x, x]"), "names one feature twice"),
         (GOOD.replace("[a, b]", "[a]"), "model.yaml:4: labels:"),
+        (GOOD.replace("[a, b]", "[yes, no]"), "YAML reads True here, so write it in quotes"),
         (GOOD.replace("[a, b]", "[a, a]"), "`labels` names one label twice"),
         (GOOD + "label_titles:\n  c: {fr: c, en: c}\n", "'c', which is not one of `labels`"),
         (GOOD + "serving:\n  concurrency: 0\n", "model.yaml:6: serving.concurrency: Input should be greater"),

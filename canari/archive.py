@@ -1,0 +1,80 @@
+"""A bento as one file, named by the SHA-256 of its bytes: the same bento always makes the same archive."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+
+from canari.errors import CanariError
+
+_BLOCK = 2**20
+
+
+def pack(folder: Path, archives: Path) -> str:
+    """Pack `folder` into ``archives/SHA256.tar.gz``; returns the digest.
+
+    Names are sorted, times and owners are zero, so the digest depends on names, contents and modes alone.
+    """
+    archives.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=archives, suffix=".new", delete=False) as output:
+        fresh = Path(output.name)
+        try:
+            with (
+                gzip.GzipFile(filename="", mode="wb", fileobj=output, mtime=0, compresslevel=6) as packed,
+                tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+            ):
+                for path in sorted(folder.rglob("*")):
+                    archive.add(path, path.relative_to(folder).as_posix(), recursive=False, filter=_plain)
+        except BaseException:
+            fresh.unlink()
+            raise
+    digest = _digest(fresh)
+    fresh.chmod(0o644)
+    fresh.replace(archives / f"{digest}.tar.gz")
+    return digest
+
+
+def unpack(sha256: str, archive: Path, destination: Path) -> None:
+    """Have `archive`'s content in `destination`; done at once where it is there already.
+
+    Raises CanariError where the archive is missing, is not the one that `sha256` names, or holds unsafe members.
+    """
+    if destination.exists():
+        return
+    try:
+        found = _digest(archive)
+    except FileNotFoundError:
+        raise CanariError(f"the archive {archive} is missing: put it back, or train the version again") from None
+    if found != sha256:
+        raise CanariError(f"the archive {archive} is damaged: its SHA-256 is {found}, not {sha256}")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=destination.parent, prefix=".unpacking-"))
+    try:
+        with tarfile.open(archive, mode="r:gz") as content:
+            content.extractall(fresh, filter="data")
+        fresh.chmod(0o755)
+        fresh.rename(destination)
+    except (tarfile.TarError, OSError) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not destination.exists():  # else another process unpacked it meanwhile
+            raise CanariError(f"the archive {archive} cannot be unpacked: {error}") from error
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mtime = 0
+    member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+    return member
+
+
+def _digest(file: Path) -> str:
+    found = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()

@@ -1,0 +1,60 @@
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from canari.archive import pack, unpack
+from canari.errors import CanariError
+
+
+def bento(folder: Path) -> Path:
+    (folder / "src" / "deep").mkdir(parents=True)
+    (folder / "bento.yaml").write_text("name: drift")
+    (folder / "src" / "deep" / "model.onnx").write_bytes(b"\x00" * 5000)
+    (folder / "src" / "run.sh").write_text("#!/bin/sh")
+    (folder / "src" / "run.sh").chmod(0o700)
+    return folder
+
+
+def test_the_same_content_is_the_same_archive_whatever_its_age(tmp_path: Path) -> None:
+    one, two = bento(tmp_path / "one"), bento(tmp_path / "two")
+    (one / "bento.yaml").touch()
+    digest = pack(one, tmp_path / "archives")
+    assert pack(two, tmp_path / "archives") == digest
+    assert [f.name for f in (tmp_path / "archives").iterdir()] == [f"{digest}.tar.gz"]
+    (two / "bento.yaml").write_text("name: other")
+    assert pack(two, tmp_path / "archives") != digest
+
+
+def test_an_archive_is_unpacked_whole_and_once(tmp_path: Path) -> None:
+    digest = pack(bento(tmp_path / "bento"), tmp_path)
+    destination = tmp_path / "out" / "here"
+    unpack(digest, tmp_path / f"{digest}.tar.gz", destination)
+    assert (destination / "src" / "deep" / "model.onnx").stat().st_size == 5000
+    assert (destination / "src" / "run.sh").stat().st_mode & 0o111
+    (tmp_path / f"{digest}.tar.gz").unlink()
+    unpack(digest, tmp_path / f"{digest}.tar.gz", destination)
+    assert [f.name for f in destination.parent.iterdir()] == ["here"]
+
+
+def test_a_damaged_or_missing_archive_is_refused(tmp_path: Path) -> None:
+    digest = pack(bento(tmp_path / "bento"), tmp_path)
+    archive = tmp_path / f"{digest}.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+    with pytest.raises(CanariError, match="is damaged"):
+        unpack(digest, archive, tmp_path / "out")
+    with pytest.raises(CanariError, match="is missing"):
+        unpack(digest, tmp_path / "none", tmp_path / "out")
+
+
+def test_an_archive_that_would_write_elsewhere_is_refused(tmp_path: Path) -> None:
+    import hashlib
+
+    archive = tmp_path / "evil.tar.gz"
+    with tarfile.open(archive, "w:gz") as content:
+        content.add(bento(tmp_path / "bento") / "bento.yaml", "../escaped.yaml")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    with pytest.raises(CanariError, match="cannot be unpacked"):
+        unpack(digest, archive, tmp_path / "out" / "bento")
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out" / "escaped.yaml").exists()
