@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -155,17 +155,13 @@ def split(examples: Examples, share: float, seed: int) -> tuple[NDArray[np.int64
     """
     random = np.random.default_rng(seed)
     validation = np.zeros(len(examples), bool)
-    firsts = np.unique(examples.groups, return_index=True)[1]
     for label in np.unique(examples.labels):
-        groups = random.permutation(examples.groups[firsts[examples.labels[firsts] == label]])
-        count = min(max(1, round(share * len(groups))), len(groups) - 1)
-        validation |= np.isin(examples.groups, groups[: max(count, 0)])
+        groups, sizes = np.unique(examples.groups[examples.labels == label], return_counts=True)
+        order = random.permutation(len(groups))
+        count = int(np.searchsorted(sizes[order].cumsum(), share * sizes.sum())) + 1
+        chosen = groups[order[: min(count, len(groups) - 1)]]
+        validation |= np.isin(examples.groups, chosen)
     return np.flatnonzero(~validation), np.flatnonzero(validation)
-
-
-def relocated(samples: Iterable[Sample], folder: Path) -> list[Sample]:
-    """The same samples, lying in `folder` under their digests, as the blob store keeps them."""
-    return [replace(one, path=folder / one.sha256) for one in samples]
 
 
 def _contents(samples: Iterable[Sample], root: Path) -> Iterator[bytes]:

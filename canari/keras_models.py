@@ -19,7 +19,7 @@ from canari.family import Array
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
     """TensorFlow's C++ greets on file descriptor 2 before its log level counts."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

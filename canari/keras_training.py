@@ -44,8 +44,7 @@ def fit(
         loss, accuracy = _validate(model, examples, validated, schedule.batch)
         losses.append(loss)
         _keep(model, run.checkpoints, losses)
-        figures = {"validation_loss": loss, "validation_accuracy": accuracy}
-        run.report("epoch", len(losses), schedule.epochs, figures)
+        run.report("validate", len(losses), schedule.epochs, {"loss": loss, "accuracy": accuracy})
     best = int(np.argmin(losses)) + 1
     model.load_weights(_weights(run.checkpoints, best))
     return best

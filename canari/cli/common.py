@@ -44,7 +44,7 @@ def emit(value: Any, *, as_json: bool, text: str | Table) -> None:
     if as_json:
         sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str, indent=2) + "\n")
     else:
-        out.print(text)
+        out.print(text, soft_wrap=isinstance(text, str))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

@@ -83,7 +83,7 @@ def predict(
 ) -> None:
     """Ask the running platform for a prediction."""
     content = typer.get_binary_stream("stdin").read() if str(file) == "-" else _read(file)
-    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    kind = mimetypes.guess_type(file.name)[0] or _guess(content)
     headers = {"content-type": kind} | ({"x-canari-version": str(version)} if version is not None else {})
     with gateway(settings_for(data_dir), token) as client:
         answer = checked(client.post(f"/api/{model}/predict", content=content, headers=headers))
@@ -203,6 +203,10 @@ def _running_model(settings: Settings, model: str) -> dict[str, Any]:
         if found["model"] == model:
             return dict(found)
     raise CanariError(f"there is no model {model!r} here; those there are: {', '.join(m['model'] for m in models)}")
+
+
+def _guess(content: bytes) -> str:
+    return "application/json" if content.lstrip()[:1] in {b"{", b"["} else "application/octet-stream"
 
 
 def _read(file: Path) -> bytes:

@@ -121,6 +121,15 @@ class Supervisor:
         entry = self._entries.get(name)
         return entry.failures if entry else 0
 
+    def forget_ended(self, name: str) -> bool:
+        """Drop a program that has ended by itself, so that it is not started again; False while it lives."""
+        entry = self._entries.get(name) or self._orphan(name)
+        if entry is not None and self._alive(entry):
+            return False
+        self._entries.pop(name, None)
+        self._pid_file(name).unlink(missing_ok=True)
+        return True
+
     def stop(self, names: Iterable[str]) -> None:
         """End programs, all at once: first asked, then, after each one's grace, killed."""
         ending: list[tuple[_Entry, float]] = []

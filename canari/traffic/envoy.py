@@ -49,7 +49,13 @@ def bootstrap(*, folder: Path, admin: Path, host: str, port: int) -> Value:
         "stat_prefix": "ingress",
         "rds": {"route_config_name": _ROUTES, "config_source": watched("routes.json")},
         "http_filters": [
-            {"name": "router", "typed_config": {"@type": _TYPE + "envoy.extensions.filters.http.router.v3.Router"}}
+            {
+                "name": "router",
+                "typed_config": {
+                    "@type": _TYPE + "envoy.extensions.filters.http.router.v3.Router",
+                    "suppress_envoy_headers": True,
+                },
+            }
         ],
         "normalize_path": True,
         "merge_slashes": True,

@@ -73,15 +73,16 @@ def _watch(laptop: Laptop, console: Console, stop: Event) -> None:
             if waiting:
                 spinner.update(f"Waiting for {'; '.join(waiting)}")
                 spinner.start()
-                if not console.is_terminal and waiting != told:
-                    console.print(f"{time.monotonic() - started:6.1f} s  waiting for {'; '.join(waiting)}")
+                names = [item.partition(" (")[0] for item in waiting]
+                if not console.is_terminal and names != told:
+                    console.print(f"{time.monotonic() - started:6.1f} s  waiting for {'; '.join(names)}", soft_wrap=True)
+                told = names
             else:
                 spinner.stop()
                 if not serving:
                     console.print(f"[bold]Canari is ready: {laptop.url}[/]  ({time.monotonic() - started:.1f} s)")
                     console.print("Ctrl-C ends it; what it holds stays in", str(laptop.layout.root))
                 serving = True
-            told = waiting
             stop.wait(_STARTING_SECONDS if waiting or not laptop.in_force else _SETTLED_SECONDS)
 
 

@@ -32,8 +32,8 @@ class Demo:
             ready = any(v.state is VersionState.READY for v in known)
             failed = sum(v.state is VersionState.FAILED for v in known)
             if ready or failed >= _TRIES:
-                if name in self._supervisor.known():
-                    self._supervisor.stop([name])
+                # It may still be writing down where the version came from.
+                self._supervisor.forget_ended(name)
                 continue
             state = self._supervisor.ensure(self._program(family.name, environment))
             return [self._progress(family.name) if state is not State.BACKOFF else f"{family.name} to be trained again"]

@@ -1,0 +1,1 @@
+"""Cats or dogs."""

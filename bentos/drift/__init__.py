@@ -1,0 +1,1 @@
+"""Two numbers, two classes, and a border that may move."""

@@ -1,0 +1,5 @@
+"""`python -m canari.cli` is `canari`."""
+
+from canari.cli import main
+
+main()

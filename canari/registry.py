@@ -1,0 +1,161 @@
+"""MLflow: where each version comes from. A projection of what Postgres holds, on no serving path, never read back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from loguru import logger
+
+from canari.store.engine import connect
+
+_NUMBER_TAG = "canari.version"
+_LIBRARIES = ("canari", "numpy", "keras", "tensorflow", "scikit-learn", "onnx", "onnxruntime", "bentoml", "mlflow")
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What one version was made of. `figures` is Evaluation.document(), `manifest` the dataset's document."""
+
+    model: str
+    number: int
+    spec_hash: str
+    manifest_digest: str
+    manifest: Mapping[str, Any]
+    archive: str
+    parameters: Mapping[str, str | int | float]
+    figures: Mapping[str, Any]
+    picture: bytes
+    synthetic: bool
+    git_revision: str | None
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what a model was trained and exported with, where installed."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class Registry:
+    """The lineage in one MLflow database, with its files under `artifacts`.
+
+    MLflow counts its own versions; a version of ours is found there by the tag `canari.version`. Every method only
+    warns where MLflow fails.
+    """
+
+    def __init__(self, url: str, artifacts: Path) -> None:
+        self._url = url
+        self._artifacts = artifacts
+
+    def record(self, lineage: Lineage, model: Path) -> bool:
+        """Write a version's run, with the folder `model` beside it, and register it, once. Returns whether it is."""
+        what = f"the lineage of {lineage.model} {lineage.number}"
+        return self._attempt(what, lambda client: self._record(client, lineage, model))
+
+    def set_alias(self, model: str, number: int, alias: Literal["champion", "challenger"]) -> bool:
+        """Let `alias` name a version of ours. Returns whether it does."""
+
+        def act(client: Any) -> None:
+            found = _registered(client, model, number)
+            if found is None:
+                raise LookupError(f"{model} {number} was never registered")
+            client.set_registered_model_alias(model, alias, found.version)
+
+        return self._attempt(f"the alias {alias} of {model}", act)
+
+    def _attempt(self, what: str, act: Callable[[Any], None]) -> bool:
+        try:
+            act(self._client())
+        except Exception as error:  # noqa: BLE001 - whatever breaks in MLflow, the version stands
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            logger.warning("MLflow could not keep {}: {}", what, reason)
+            return False
+        return True
+
+    def _client(self) -> Any:
+        # MLflow itself tries for minutes to reach a database that is away.
+        engine = connect(self._url, pool=1)
+        try:
+            engine.connect().close()
+            url = engine.url.render_as_string(hide_password=False)
+        finally:
+            engine.dispose()
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        from mlflow import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        return MlflowClient(tracking_uri=url, registry_uri=url)
+
+    def _record(self, client: Any, lineage: Lineage, model: Path) -> None:
+        if _registered(client, lineage.model, lineage.number) is not None:
+            return
+        run = client.create_run(self._experiment(client, lineage.model), run_name=f"{lineage.model} {lineage.number}")
+        run_id = run.info.run_id
+        tags = {
+            _NUMBER_TAG: str(lineage.number),
+            "canari.spec": lineage.spec_hash,
+            "canari.manifest": lineage.manifest_digest,
+            "canari.archive": lineage.archive,
+            "canari.synthetic": str(lineage.synthetic).lower(),
+            **({"mlflow.source.git.commit": lineage.git_revision} if lineage.git_revision else {}),
+            **{f"library.{name}": version for name, version in library_versions().items()},
+        }
+        for key, value in tags.items():
+            client.set_tag(run_id, key, value)
+        for key, parameter in lineage.parameters.items():
+            client.log_param(run_id, key, parameter)
+        for key, metric in _metrics(lineage.figures).items():
+            client.log_metric(run_id, key, metric)
+        self._log_files(client, run_id, lineage)
+        client.log_artifacts(run_id, str(model), "model")
+        client.set_terminated(run_id)
+        if not client.search_registered_models(f"name = '{lineage.model}'"):
+            client.create_registered_model(lineage.model)
+        client.create_model_version(
+            lineage.model, run.info.artifact_uri, run_id, tags={_NUMBER_TAG: str(lineage.number)}
+        )
+
+    def _experiment(self, client: Any, model: str) -> str:
+        experiment = client.get_experiment_by_name(model)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        folder = self._artifacts / model
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(client.create_experiment(model, artifact_location=folder.as_uri()))
+
+    @staticmethod
+    def _log_files(client: Any, run_id: str, lineage: Lineage) -> None:
+        with tempfile.TemporaryDirectory(prefix="canari-lineage-") as temporary:
+            folder = Path(temporary)
+            (folder / "evaluation.png").write_bytes(lineage.picture)
+            (folder / "evaluation.json").write_text(json.dumps(lineage.figures, ensure_ascii=False, indent=1))
+            (folder / "manifest.json").write_text(json.dumps(lineage.manifest, ensure_ascii=False, indent=1))
+            client.log_artifacts(run_id, temporary)
+
+
+def _registered(client: Any, model: str, number: int) -> Any:
+    found = client.search_model_versions(f"name = '{model}' and tags.`{_NUMBER_TAG}` = '{number}'")
+    return found[0] if found else None
+
+
+def _metrics(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Plain numbers of an evaluation, and precision, recall and F1 of each label, under names MLflow takes."""
+    metrics = {key: float(value) for key, value in figures.items() if isinstance(value, int | float)}
+    for label, row in figures.get("labels", {}).items():
+        name = re.sub(r"[^\w.\- ]", "_", label)
+        metrics |= {f"{key}.{name}": float(value) for key, value in row.items() if value is not None}
+    return metrics

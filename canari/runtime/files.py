@@ -1,0 +1,16 @@
+"""What a build must put into a bento beside the family's own folder and its artifact."""
+
+from __future__ import annotations
+
+RUNTIME_FILES: tuple[str, ...] = (
+    "canari/__init__.py",
+    "canari/errors.py",
+    "canari/ids.py",
+    "canari/spec.py",
+    "canari/tokens.py",
+    "canari/types.py",
+    "canari/runtime/*.py",
+    "bentos/__init__.py",
+    "bentos/service.py",
+)
+"""Globs relative to the repository's root; in a bento they lie at the same places under ``src``."""

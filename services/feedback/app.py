@@ -1,0 +1,58 @@
+"""The feedback API, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio.to_thread import current_default_thread_limiter
+from fastapi import FastAPI
+
+from canari import __version__
+from canari.runtime.client import PREDICTIONS
+from services.feedback import away, intake, internal, lookups, models, openapi, sessions, status, votes
+from services.feedback.context import STATUS_SECONDS, STATUS_SHARE, Cached, Context
+from services.web import problems
+from services.web.requests import RequestMetrics, RequestMiddleware, metrics_route
+
+THREADS = 10
+_DESCRIPTION = """
+Ask a model, say whether the answer was right, and see how every model does.
+
+Every error is [problem details](https://www.rfc-editor.org/rfc/rfc9457): `type` names the problem, `detail` says what
+would be right, `request_id` is what to quote. Requests show who they come from with `Authorization: Bearer TOKEN` or a
+session cookie; models that admit visitors answer without.
+"""
+
+
+def create_app(context: Context) -> FastAPI:
+    """The application. It keeps nothing but a few seconds' caches: everything else is in the database."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # No more threads than connections: a request waits for a thread rather than, holding one, for a connection.
+        current_default_thread_limiter().total_tokens = THREADS
+        yield
+        context.engine.dispose()
+
+    app = FastAPI(
+        title="Canari",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.context = context
+    app.state.status = Cached(lambda: status.gather(context.engine), STATUS_SECONDS, STATUS_SHARE)
+    metrics = RequestMetrics("feedback")
+    app.add_middleware(RequestMiddleware, metrics=metrics, most_bytes={PREDICTIONS: intake.MOST_BYTES})
+    problems.install(app, away.PROBLEMS)
+    # Names under /api that are no model's come first.
+    for part in (status, sessions, models, votes, lookups, internal):
+        app.include_router(part.router)
+    app.router.routes.append(metrics_route(metrics))
+    openapi.complete(app)
+    return app

@@ -1,0 +1,1 @@
+"""Work that begins and ends: adding samples, training versions."""

@@ -1,0 +1,156 @@
+"""``python -m services.jobs``: what `canari train` and `canari data add` run, and on a cluster the Jobs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from canari.errors import CanariError
+from canari.family import find_family
+from canari.registry import Registry
+from canari.settings import Settings
+from canari.store.engine import connect
+from services.jobs.progress import reporting
+from services.jobs.samples import add_folder
+from services.jobs.train import Order, Outcome, train_version
+
+_DEMO_SAMPLES = 200
+_DEMO_EPOCHS = 8
+_SHOWN = 10
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+Model = Annotated[str, typer.Argument(help="The model's name, such as cats_dogs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
+
+
+@app.command()
+def train(
+    model: Model,
+    data: Annotated[Path | None, typer.Option(help="A folder per label; else what the team added.")] = None,
+    base_weights: Annotated[str | None, typer.Option(help="A local file of weights, or `imagenet`.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="The most passes over the samples.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the family's training.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed and data train the same.")] = 0,
+    generate: Annotated[int | None, typer.Option(min=2, help="Train on this many synthetic samples.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="A quick first version from synthetic samples.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the model's next version, measure it, export it and keep its bento."""
+    options = _options(option or [])
+    if base_weights is not None:
+        options["base_weights"] = base_weights if base_weights == "imagenet" else str(Path(base_weights).resolve())
+    if epochs is not None or demo:
+        options["epochs"] = str(epochs or _DEMO_EPOCHS)
+    if generate is None and demo:
+        generate = _DEMO_SAMPLES
+    if generate is not None and data is not None:
+        raise CanariError("train on --data or on synthetic samples, not on both")
+    settings = Settings()
+    family = find_family(settings.families_dir, model)
+    with _database(settings) as engine, reporting() as report:
+        registry = Registry(_lineage_url(settings), settings.layout.mlflow)
+        order = Order(seed, data, generate, options)
+        try:
+            outcome = train_version(engine, settings.layout, family, order, registry, report)
+        except KeyboardInterrupt:
+            raise CanariError("stopped; the same command goes on from here") from None
+    _say(_train_result(model, outcome), _train_text(model, outcome), as_json=as_json)
+
+
+@app.command()
+def add(
+    model: Model,
+    folder: Annotated[Path, typer.Argument(help="A folder per label, with the samples' files.")],
+    as_json: AsJson = False,
+) -> None:
+    """Keep a folder's samples to learn from; those that are there already are left alone."""
+    settings = Settings()
+    family = find_family(settings.families_dir, model)
+    with _database(settings) as engine, reporting() as report:
+        added = add_folder(engine, settings.layout, family, folder, report)
+    result = {"model": model, "found": added.found, "added": added.added, "skipped": dict(added.skipped)}
+    text = f"{model}: {added.added} new samples of {added.found}{_skipped(added.skipped)}"
+    _say(result, text, as_json=as_json)
+
+
+def main() -> None:
+    """Run a job; what a person can mend is said in one line and ends with status 1."""
+    try:
+        app()
+    except CanariError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Engine]:
+    engine = connect(_database_url(settings), pool=1)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _database_url(settings: Settings) -> str:
+    if settings.database_url is None:
+        raise CanariError("CANARI_DATABASE_URL is not set; on a laptop use `canari train` or `canari data add` instead")
+    return settings.database_url
+
+
+def _lineage_url(settings: Settings) -> str:
+    beside = make_url(_database_url(settings)).set(database="mlflow")
+    return settings.lineage_url or beside.render_as_string(hide_password=False)
+
+
+def _options(pairs: list[str]) -> dict[str, str]:
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise CanariError(f"an option is written KEY=VALUE, not {wrong[0]!r}")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _train_result(model: str, outcome: Outcome) -> dict[str, Any]:
+    figures = outcome.evaluation.document()
+    return {
+        "model": model,
+        "version": outcome.number,
+        "accuracy": figures["accuracy"],
+        "evaluation": figures,
+        "synthetic": outcome.synthetic,
+        "archive": outcome.archive,
+        "skipped": dict(outcome.skipped),
+        "lineage": outcome.lineage,
+        "seconds": round(outcome.seconds, 1),
+    }
+
+
+def _train_text(model: str, outcome: Outcome) -> str:
+    measured = outcome.evaluation
+    made_of = "synthetic samples" if outcome.synthetic else "samples"
+    return (
+        f"{model} {outcome.number} is ready: {measured.accuracy:.1%} right of {measured.count} held-out {made_of}, "
+        f"in {outcome.seconds:.0f} s{_skipped(outcome.skipped)}"
+    )
+
+
+def _skipped(skipped: tuple[tuple[str, str], ...]) -> str:
+    lines = [f"  {name}: {why}" for name, why in skipped[:_SHOWN]]
+    if len(skipped) > _SHOWN:
+        lines.append(f"  and {len(skipped) - _SHOWN} more")
+    return "\n".join([f"; {len(skipped)} skipped:", *lines]) if skipped else ""
+
+
+def _say(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    sys.stdout.write((json.dumps(result, ensure_ascii=False) if as_json else text) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The services as the launcher runs them: processes on Unix sockets."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from canari.settings import Layout
+from canari.tokens import new_key, private_pem
+from tests.conftest import ROOT, Database
+
+Started = subprocess.Popen[bytes]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose sockets' paths are short."""
+    with tempfile.TemporaryDirectory(prefix="canari-") as name:
+        yield Path(name)
+
+
+def start(service: str, uds: Path, **environment: str) -> Started:
+    command = [sys.executable, "-m", f"services.{service}", "--uds", str(uds)]
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("CANARI_")}
+    return subprocess.Popen(command, cwd=ROOT, env=clean | environment, stderr=subprocess.PIPE)
+
+
+def get(uds: Path, url: str) -> httpx.Response:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(uds)), base_url="http://service") as client:
+        return client.get(url)
+
+
+def wait(process: Started, uds: Path, url: str) -> httpx.Response:
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, process.stderr and process.stderr.read().decode()
+        try:
+            return get(uds, url)
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def end(process: Started) -> tuple[int, str]:
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    return process.returncode, errors.decode()
+
+
+def feedback_environment(folder: Path, database: Database) -> dict[str, str]:
+    layout = Layout(folder / "data")
+    layout.create()
+    (layout.keys / "signing.pem").write_bytes(private_pem(new_key()))
+    return {
+        "CANARI_DATABASE_URL": database.app_url,
+        "CANARI_DATA_DIR": str(layout.root),
+        "CANARI_LOG_FORMAT": "json",
+        "CANARI_LOG_LEVEL": "DEBUG",
+    }
+
+
+def test_the_feedback_api_takes_over_a_dead_ones_socket_and_ends_in_order(folder: Path, database: Database) -> None:
+    uds = folder / "feedback.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(uds))
+    environment = feedback_environment(folder, database)
+    process = start("feedback", uds, **environment)
+    try:
+        answer = wait(process, uds, "/api/health")
+        assert answer.json() == {"status": "ok", "database": "ok"}
+        second = start("feedback", uds, **environment)
+        _, errors = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert "another process answers on" in errors.decode()
+        assert get(uds, "/api/health").status_code == 200
+    finally:
+        status, logs = end(process)
+    assert status == 0, logs
+    assert f'"request_id": "{answer.headers["x-request-id"]}"' in logs
+
+
+def test_the_feedback_api_says_what_setting_it_misses(folder: Path, database: Database) -> None:
+    without_database = start("feedback", folder / "a.sock")
+    without_key = start(
+        "feedback", folder / "b.sock", CANARI_DATABASE_URL=database.app_url, CANARI_DATA_DIR=str(folder)
+    )
+    for process, missing in ((without_database, "CANARI_DATABASE_URL is not set"), (without_key, "signing.pem")):
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert missing in errors.decode()
+        assert "Traceback" not in errors.decode()
+
+
+def test_the_portal_needs_nothing_but_a_socket(folder: Path) -> None:
+    uds = folder / "portal.sock"
+    process = start("portal", uds)
+    try:
+        assert wait(process, uds, "/healthz").text == "ok"
+        assert "Canari" in get(uds, "/").text
+    finally:
+        status, logs = end(process)
+    assert status == 0, logs
