@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 
 from canari.launch.postgres import OWNER, EmbeddedPostgres
 from canari.launch.processes import State, Supervisor
@@ -19,6 +19,7 @@ from canari.store.engine import connect
 from canari.store.migrate import APP_ROLE, READ_ROLE, ensure_database, migrate
 
 ROOT = Path(__file__).resolve().parent.parent
+_PASSWORD = "of-the-tests-roles"
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,24 @@ class Database:
     engine: Engine
 
 
+class GivenPostgres:
+    """The server that CANARI_TEST_DATABASE_URL names, as an account that may make databases and roles."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+
+    def url(self, role: str, database: str = "postgres") -> str:
+        """The URL of `database` for `role`."""
+        url = self._url if role == OWNER else self._url.set(username=role, password=_PASSWORD)
+        return url.set(database=database).render_as_string(hide_password=False)
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL server for the whole session."""
+def postgres() -> Iterator[EmbeddedPostgres | GivenPostgres]:
+    """A PostgreSQL server for the whole session: the one CANARI_TEST_DATABASE_URL names, else Canari's own."""
+    if given := os.environ.get("CANARI_TEST_DATABASE_URL"):
+        yield GivenPostgres(given)
+        return
     with tempfile.TemporaryDirectory(prefix="canari-pg-") as folder:
         root = Path(folder)
         root.chmod(0o711)
@@ -50,11 +66,11 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture
-def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
+def database(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Database]:
     """A database of the test's own, migrated to the newest schema."""
     name = f"test_{uuid4().hex[:12]}"
     owner_url = ensure_database(postgres.url(OWNER), name)
-    migrate(owner_url)
+    migrate(owner_url, app_password=_PASSWORD, read_password=_PASSWORD)
     engine = connect(postgres.url(APP_ROLE, name))
     yield Database(owner_url, postgres.url(APP_ROLE, name), postgres.url(READ_ROLE, name), engine)
     engine.dispose()
