@@ -87,5 +87,5 @@ acceptance: install ## What a release must show, each figure printed (NAME=lapto
 
 .PHONY: clean
 clean: ## Remove what these commands made; the data folder stays
-	@rm -rf .venv .coverage* htmlcov dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .coverage* htmlcov dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
 	@find bentos canari services tests -name __pycache__ -type d -prune -exec rm -rf {} +

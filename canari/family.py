@@ -68,7 +68,9 @@ class TrainingRun:
 class TrainedModel(Protocol):
     """A model that was trained in this process and can be measured, kept and exported."""
 
-    parameters: Mapping[str, str | int | float]
+    @property
+    def parameters(self) -> Mapping[str, str | int | float]:
+        """How it was trained, for its lineage."""
 
     def predict(self, inputs: Array) -> Array:
         """Probabilities (n, labels) of inputs (n, *input shape), as the training framework computes them."""

@@ -8,9 +8,19 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
+RESERVED_NAMES = frozenset({"health", "me", "session", "status"})  # /api/NAME is the platform's own
 LABEL_PATTERN = r"^[^\s/][^/\n]{0,79}$"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PATTERN = r"^\d+(ms|s|m|h|d)$"
@@ -246,6 +256,14 @@ class ModelSpec(_Part):
                 msg = f"`label_titles` names {label!r}, which is not one of `labels`"
                 raise ValueError(msg)
         return self
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if name in RESERVED_NAMES:
+            msg = f"a model may not be called {', '.join(sorted(RESERVED_NAMES))}: these are routes of the platform"
+            raise ValueError(msg)
+        return name
 
     @property
     def kubernetes_name(self) -> str:

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,7 @@ from canari.launch.postgres import OWNER, EmbeddedPostgres
 from canari.launch.processes import State, Supervisor
 from canari.store.engine import connect
 from canari.store.migrate import APP_ROLE, READ_ROLE, ensure_database, migrate
+from canari.store.tables import metadata
 
 ROOT = Path(__file__).resolve().parent.parent
 _PASSWORD = "of-the-tests-roles"
@@ -65,9 +67,9 @@ def postgres() -> Iterator[EmbeddedPostgres | GivenPostgres]:
         supervisor.stop(["postgres"])
 
 
-@pytest.fixture
-def database(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Database]:
-    """A database of the test's own, migrated to the newest schema."""
+@contextmanager
+def fresh_database(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Database]:
+    """A database for a while, migrated to the newest schema."""
     name = f"test_{uuid4().hex[:12]}"
     owner_url = ensure_database(postgres.url(OWNER), name)
     migrate(owner_url, app_password=_PASSWORD, read_password=_PASSWORD)
@@ -78,6 +80,28 @@ def database(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Database]:
     with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
     admin.dispose()
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Database]:
+    """A database of the test's own, migrated to the newest schema."""
+    with fresh_database(postgres) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def _swept(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Database]:
+    with fresh_database(postgres) as database:
+        yield database
+
+
+@pytest.fixture
+def swept_database(_swept: Database) -> Database:
+    """An empty database that was others' before: much quicker than one of the test's own."""
+    with _swept.engine.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+    return _swept
 
 
 @pytest.fixture(scope="session")

@@ -126,13 +126,14 @@ def _augmented(model: Any, recipe: _Recipe, steps: int, seed: int) -> Any:
 
 
 def _transfer(examples: Examples, run: TrainingRun, base_weights: str) -> KerasModel:
+    folds = _folds(examples)
     base = _base(examples.inputs.shape[1:], base_weights)
     inputs = keras.Input(examples.inputs.shape[1:], name="input")
     x = base(keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs), training=False)
     pooled = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
     features = _features(pooled, examples, run)
     run.report("head", 0, 1, {})
-    kernel, bias, strength = _head(features, examples)
+    kernel, bias, strength = _head(features, examples, folds)
     run.report("head", 1, 1, {"regularisation": strength})
     head = keras.layers.Dense(len(run.spec.labels), activation="softmax", name="scores")
     model = keras.Model(inputs, head(pooled.output))
@@ -185,7 +186,14 @@ def _features(pooled: Any, examples: Examples, run: TrainingRun) -> Array:
     return np.concatenate(rows)
 
 
-def _head(features: Array, examples: Examples) -> tuple[Array, Array, float]:
+def _folds(examples: Examples) -> int:
+    fewest = min(len(np.unique(examples.groups[examples.labels == label])) for label in np.unique(examples.labels))
+    if fewest < 2:
+        raise CanariError("a head needs at least two different photos of each label to learn from: add some")
+    return min(_FOLDS, fewest)
+
+
+def _head(features: Array, examples: Examples, folds: int) -> tuple[Array, Array, float]:
     """A logistic regression on standardised features, its L2 strength chosen by cross-validation along the groups.
 
     Returns the weights (features, labels) and biases (labels,) for the features as they are, and the strength.
@@ -195,15 +203,12 @@ def _head(features: Array, examples: Examples) -> tuple[Array, Array, float]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    fewest = min(len(np.unique(examples.groups[examples.labels == label])) for label in np.unique(examples.labels))
-    if fewest < 2:
-        raise CanariError("a head needs at least two different photos of each label to learn from: add some")
     views = features.shape[1]
     search = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
         {"logisticregression__C": _STRENGTHS},
         scoring="neg_log_loss",
-        cv=StratifiedGroupKFold(min(_FOLDS, fewest)),
+        cv=StratifiedGroupKFold(folds),
     )
     columns = features.reshape(-1, features.shape[-1])
     search.fit(columns, np.repeat(examples.labels, views), groups=np.repeat(examples.groups, views))

@@ -69,7 +69,7 @@ def train(examples: Examples, run: TrainingRun) -> LinearModel:
     columns = np.column_stack([examples.inputs, np.ones(len(examples))]).astype(np.float64)
     target = examples.labels.astype(np.float64)
     odds = np.zeros(columns.shape[1])
-    for step in range(_STEPS):
+    for _ in range(_STEPS):
         expected = 1 / (1 + np.exp(-np.clip(columns @ odds, -30, 30)))
         gradient = columns.T @ (target - expected) - _RIDGE * odds
         curvature = (columns.T * (expected * (1 - expected))) @ columns + _RIDGE * np.eye(len(odds))
@@ -77,7 +77,7 @@ def train(examples: Examples, run: TrainingRun) -> LinearModel:
         odds += change
         if np.abs(change).max() < 1e-8:
             break
-    run.report("train", 1, 1, {"steps": step + 1})
+    run.report("train", 1, 1, {"change": float(np.abs(change).max())})
     weights = np.column_stack([np.zeros(len(odds) - 1), odds[:-1]]).astype(np.float32)
     bias = np.array([0, odds[-1]], np.float32)
-    return LinearModel(weights, bias, {"ridge": _RIDGE, "steps": step + 1})
+    return LinearModel(weights, bias, {"ridge": _RIDGE})

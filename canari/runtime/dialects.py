@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
+
+from pydantic_core import to_json
 
 from canari.errors import PROBLEM_JSON, Problem
 from canari.runtime import oip
@@ -73,7 +74,7 @@ class PlainDialect:
                 "total": round(total_ms, 3),
             },
         }
-        return Reply(200, json.dumps(document, ensure_ascii=False).encode())
+        return Reply(200, to_json(document))
 
     def refuse(self, problem: Problem, request_id: str) -> Reply:
         """Problem details."""

@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> None:
+    if options.uds:
+        _remove_stale(options.uds)
     service: Any = bentoml.load(str(options.bento))
     config = uvicorn.Config(
         service.to_asgi(),
@@ -63,8 +65,6 @@ def _serve(options: argparse.Namespace) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=options.grace,
     )
-    if options.uds:
-        _remove_stale(options.uds)
     uvicorn.Server(config).run()
 
 

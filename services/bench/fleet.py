@@ -121,7 +121,7 @@ class Fleet:
             settings = Settings(data_dir=self.folder / "data", port=_free_port())
             shared = {"CANARI_DATA_DIR": str(settings.data_dir), "CANARI_FAMILIES_DIR": str(self._family_copy())}
             command = [sys.executable, "-m", "services.controller", "--no-demo"]
-            controller = self._run("canari", command, CANARI_PORT=str(settings.port), **shared)
+            controller = self._run("canari", command, {**shared, "CANARI_PORT": str(settings.port)})
             self._wait("canari", controller, lambda: self._serves(settings, version=False))
             self._train(settings, shared)
             self._wait("canari", controller, lambda: self._serves(settings, version=True))
@@ -142,7 +142,7 @@ class Fleet:
         databases = json.loads((settings.data_dir / "status.json").read_text())["databases"]
         urls = {"CANARI_DATABASE_URL": databases["app"], "CANARI_LINEAGE_URL": databases["lineage"]}
         command = [sys.executable, "-m", "services.jobs", "train", self.family.name, *_TRAINING]
-        training = self._run("training", command, **shared, **urls)
+        training = self._run("training", command, {**shared, **urls})
         self._wait("training", training, lambda: training.poll() == 0)
 
     @staticmethod
@@ -178,14 +178,20 @@ class Fleet:
             time.sleep(0.3)
 
     def _run(
-        self, name: str, command: Sequence[str], *, cwd: Path = _ROOT, talks: bool = False, **variables: str
+        self,
+        name: str,
+        command: Sequence[str],
+        variables: Mapping[str, str] | None = None,
+        *,
+        cwd: Path = _ROOT,
+        talks: bool = False,
     ) -> subprocess.Popen[str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("CANARI_")}
         with (self.folder / f"{name}.log").open("a") as log:
             process = subprocess.Popen(
                 command,
                 cwd=cwd,
-                env={**inherited, "TF_CPP_MIN_LOG_LEVEL": "3", **variables},
+                env={**inherited, "TF_CPP_MIN_LOG_LEVEL": "3", **(variables or {})},
                 stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talks else log,
                 stderr=log,

@@ -102,8 +102,8 @@ def as_text(report: Mapping[str, Any]) -> str:
 def _verdict(pair: Comparison, ratio: Mapping[str, float]) -> str:
     said = f"{TITLES[pair.one]} / {TITLES[pair.other]}: {_between(ratio, 2)}"
     if pair.bar is None:
-        return f"     {said}"
-    return f"{'ok   ' if ratio['median'] >= pair.bar else 'UNDER'}{said}, expected >= {pair.bar:.2f}"
+        return f"      {said}"
+    return f"{'ok' if ratio['median'] >= pair.bar else 'UNDER':6}{said}, expected >= {pair.bar:.2f}"
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

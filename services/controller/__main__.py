@@ -64,26 +64,29 @@ def run(settings: Settings, console: Console, *, demo: bool) -> int:
 
 def _watch(laptop: Laptop, console: Console, stop: Event) -> None:
     started = time.monotonic()
-    told: list[str] = []
-    serving = False
+    told: list[str] | None = None
     with console.status("Starting ...") as spinner:
         while not stop.is_set():
             waiting = laptop.step()
             write_report(laptop.layout, laptop.report(waiting))
+            spinner.update(f"Waiting for {'; '.join(waiting)}")
+            names = [item.partition(" (")[0] for item in waiting]
+            if names != told:
+                _tell(console, laptop, names, time.monotonic() - started)
+            told = names
             if waiting:
-                spinner.update(f"Waiting for {'; '.join(waiting)}")
                 spinner.start()
-                names = [item.partition(" (")[0] for item in waiting]
-                if not console.is_terminal and names != told:
-                    console.print(f"{time.monotonic() - started:6.1f} s  waiting for {'; '.join(names)}", soft_wrap=True)
-                told = names
             else:
                 spinner.stop()
-                if not serving:
-                    console.print(f"[bold]Canari is ready: {laptop.url}[/]  ({time.monotonic() - started:.1f} s)")
-                    console.print("Ctrl-C ends it; what it holds stays in", str(laptop.layout.root))
-                serving = True
             stop.wait(_STARTING_SECONDS if waiting or not laptop.in_force else _SETTLED_SECONDS)
+
+
+def _tell(console: Console, laptop: Laptop, waiting: list[str], seconds: float) -> None:
+    if not waiting:
+        console.print(f"[bold]Canari is ready: {laptop.url}[/]  ({seconds:.1f} s)", soft_wrap=True)
+        console.print(f"Ctrl-C ends it; what it holds stays in {laptop.layout.root}", soft_wrap=True)
+    elif not console.is_terminal:
+        console.print(f"{seconds:6.1f} s  waiting for {'; '.join(waiting)}", soft_wrap=True)
 
 
 def _found(root: Path) -> str:

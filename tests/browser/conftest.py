@@ -104,20 +104,20 @@ class Site:
 
 
 @pytest.fixture
-def site(database: Database, tmp_path: Path) -> Iterator[Site]:
+def site(swept_database: Database, tmp_path: Path) -> Iterator[Site]:
     """cats_dogs with a version that learned from drawings, drift with one from generated data."""
     for name in ("cats_dogs", "drift"):
         spec = load_spec(ROOT / "bentos" / name)
-        number = versions.allot(database.engine, spec, manifest_digest="m", synthetic=True)
-        versions.mark_ready(database.engine, name, number, archive="a" * 64, metrics={})
-        rollouts.deploy(database.engine, name, number, weight=100, actor="a test")
-    yield from serve(database, tmp_path)
+        number = versions.allot(swept_database.engine, spec, manifest_digest="m", synthetic=True)
+        versions.mark_ready(swept_database.engine, name, number, archive="a" * 64, metrics={})
+        rollouts.deploy(swept_database.engine, name, number, weight=100, actor="a test")
+    yield from serve(swept_database, tmp_path)
 
 
 @pytest.fixture
-def empty_site(database: Database, tmp_path: Path) -> Iterator[Site]:
+def empty_site(swept_database: Database, tmp_path: Path) -> Iterator[Site]:
     """A platform at its very first start: it knows no model yet."""
-    yield from serve(database, tmp_path)
+    yield from serve(swept_database, tmp_path)
 
 
 def serve(database: Database, archives: Path) -> Iterator[Site]:

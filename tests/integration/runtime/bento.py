@@ -98,21 +98,22 @@ def serving(bento: Path, folder: Path, variables: dict[str, str]) -> Iterator[Se
 
 
 def start(arguments: list[str], folder: Path, variables: dict[str, str]) -> subprocess.Popen[str]:
-    """Start a process of its own group."""
-    return subprocess.Popen(
-        arguments, cwd=folder, env=variables, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    """Start a process whose complaints can be read."""
+    return subprocess.Popen(arguments, cwd=folder, env=variables, stderr=subprocess.PIPE, text=True)
 
 
 @contextmanager
 def ended(process: subprocess.Popen[str]) -> Iterator[None]:
-    """See to it that the process and its children are gone at the end."""
+    """See to it that the process is gone at the end; asked first, because a supervisor then ends its workers."""
     try:
         yield
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         if process.stderr:
             process.stderr.close()
 

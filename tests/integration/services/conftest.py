@@ -59,8 +59,9 @@ def cats_dogs() -> ModelSpec:
 
 
 @pytest.fixture
-def api(database: Database, cats_dogs: ModelSpec, tmp_path: Path) -> Iterator[Api]:
+def api(swept_database: Database, cats_dogs: ModelSpec, tmp_path: Path) -> Iterator[Api]:
     """cats_dogs, open to anyone, with a version 1 that takes all; drift, closed to visitors, without a version."""
+    database = swept_database
     number = versions.allot(database.engine, cats_dogs, manifest_digest="m", synthetic=True)
     versions.mark_ready(database.engine, "cats_dogs", number, archive="a" * 64, metrics={})
     rollouts.deploy(database.engine, "cats_dogs", number, weight=100, actor="a test")

@@ -8,15 +8,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
+from canari.runtime.client import connect
+from canari.runtime.recorder import Recorder
 from canari.settings import Layout
-from canari.tokens import new_key, private_pem
+from canari.store import predictions
+from canari.tokens import Scope, issue, new_key, private_pem
 from tests.conftest import ROOT, Database
+from tests.integration.store.samples_of import prediction
 
+KEY = new_key()
 Started = subprocess.Popen[bytes]
 
 
@@ -58,7 +64,7 @@ def end(process: Started) -> tuple[int, str]:
 def feedback_environment(folder: Path, database: Database) -> dict[str, str]:
     layout = Layout(folder / "data")
     layout.create()
-    (layout.keys / "signing.pem").write_bytes(private_pem(new_key()))
+    (layout.keys / "signing.pem").write_bytes(private_pem(KEY))
     return {
         "CANARI_DATABASE_URL": database.app_url,
         "CANARI_DATA_DIR": str(layout.root),
@@ -85,6 +91,41 @@ def test_the_feedback_api_takes_over_a_dead_ones_socket_and_ends_in_order(folder
         status, logs = end(process)
     assert status == 0, logs
     assert f'"request_id": "{answer.headers["x-request-id"]}"' in logs
+
+
+class Gauges:
+    def __init__(self) -> None:
+        self.lost = 0
+
+    def set_spool_bytes(self, count: int) -> None:
+        pass
+
+    def add_lost(self, count: int) -> None:
+        self.lost += count
+
+
+def test_what_a_bento_records_while_the_api_is_away_is_in_the_database_once_it_is_back(
+    folder: Path, database: Database
+) -> None:
+    uds, gauges = folder / "feedback.sock", Gauges()
+    token, _ = issue(
+        KEY, subject="bento", scopes=[Scope.RECORD], models=["cats_dogs"], version=2, lifetime=timedelta(hours=1)
+    )
+    recorder = Recorder(folder / "spool", "cats_dogs-2", connect(f"unix:{uds}", token), gauges)
+    recorder.start()
+    rows = [prediction(recorder.next_seq(), recorder=recorder.id) for _ in range(700)]
+    recorder.append(rows)
+    assert not recorder.flush(1)
+    process = start("feedback", uds, **feedback_environment(folder, database))
+    try:
+        wait(process, uds, "/api/health")
+        assert recorder.close(30)
+    finally:
+        end(process)
+    kept = predictions.page(database.engine, "cats_dogs", limit=1000)
+    assert [(r.version, r.prediction) for r in reversed(kept)] == [(2, row) for row in rows]
+    assert predictions.losses(database.engine, "cats_dogs") == {2: 0}
+    assert gauges.lost == 0
 
 
 def test_the_feedback_api_says_what_setting_it_misses(folder: Path, database: Database) -> None:

@@ -5,23 +5,25 @@ from contextlib import contextmanager
 import pytest
 from fastapi import APIRouter
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 from sqlalchemy import text
 
 from canari import __version__
 from canari.launch.postgres import OWNER, EmbeddedPostgres
-from canari.spec import ModelSpec
+from canari.spec import RESERVED_NAMES, ModelSpec
 from canari.store import feedback, predictions, rollouts, versions
 from canari.store.engine import connect
 from canari.tokens import Scope
 from canari.types import Feedback
 from services.feedback.app import create_app
 from services.feedback.context import Cached, Context
+from tests.conftest import GivenPostgres
 from tests.integration.services.conftest import Api
 from tests.integration.store.samples_of import prediction
 
 
 @contextmanager
-def away(postgres: EmbeddedPostgres, api: Api) -> Iterator[None]:
+def away(postgres: EmbeddedPostgres | GivenPostgres, api: Api) -> Iterator[None]:
     """While it lasts, the server refuses the API's database and has cut every connection to it."""
     admin = connect(postgres.url(OWNER), pool=1)
     name = api.context.engine.url.database
@@ -99,7 +101,7 @@ def test_the_database_status_names_version_schema_and_size(api: Api) -> None:
 
 
 def test_while_the_database_is_away_answers_say_when_to_come_back_and_then_all_works_again(
-    postgres: EmbeddedPostgres, api: Api
+    postgres: EmbeddedPostgres | GivenPostgres, api: Api
 ) -> None:
     headers = {"Content-Type": "application/x-ndjson", **api.bento()}
     assert api.client.post("/internal/predictions", headers=headers).status_code == 200
@@ -186,3 +188,11 @@ def test_a_costly_status_is_kept_longer_so_that_asking_often_costs_little() -> N
     while time.monotonic() < deadline:
         cached.get()
     assert len(made) == 1
+
+
+def test_no_model_can_be_called_like_a_route_of_the_platform(api: Api, cats_dogs: ModelSpec) -> None:
+    paths = api.client.get("/api/openapi.json").json()["paths"]
+    own = {path.split("/")[2] for path in paths if path.startswith("/api/") and not path.startswith("/api/{")}
+    assert own == RESERVED_NAMES
+    with pytest.raises(ValidationError, match="routes of the platform"):
+        ModelSpec.model_validate({**cats_dogs.document(), "name": "status"})

@@ -12,11 +12,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, event, text
 
-from canari.launch.postgres import OWNER, EmbeddedPostgres
+from canari.launch.postgres import EmbeddedPostgres
 from canari.store import access, feedback, predictions, rollouts, versions
 from canari.store.engine import connect
-from canari.store.migrate import ensure_database, migrate
 from canari.types import Feedback
+from tests.conftest import GivenPostgres, fresh_database
 from tests.integration.store.samples_of import prediction
 
 _ROWS = 50_000
@@ -52,16 +52,15 @@ _FILL = (
 
 
 @pytest.fixture(scope="module")
-def filled(postgres: EmbeddedPostgres) -> Iterator[Engine]:
+def filled(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Engine]:
     """A database with enough in it, seen as its owner."""
-    url = ensure_database(postgres.url(OWNER), "test_plans")
-    migrate(url)
-    engine = connect(url)
-    with engine.begin() as connection:
-        for statement in _FILL:
-            connection.execute(text(statement))
-    yield engine
-    engine.dispose()
+    with fresh_database(postgres) as database:
+        engine = connect(database.owner_url)
+        with engine.begin() as connection:
+            for statement in _FILL:
+                connection.execute(text(statement))
+        yield engine
+        engine.dispose()
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def test_a_server_that_was_left_out_has_no_ratio() -> None:
     assert summarise({"canari": TURNS["canari"]})["ratios"] == {}
 
 
-@pytest.mark.parametrize(("rate", "verdict"), [(32, "ok   "), (31, "UNDER")])
+@pytest.mark.parametrize(("rate", "verdict"), [(32, "ok "), (31, "UNDER ")])
 def test_the_text_says_whether_a_bar_is_reached(rate: float, verdict: str) -> None:
     found = summarise({"naive": [Turn(10, 1, 2)], "canari": [Turn(rate, 1, 2)]})
     text = as_text({"machine": machine(), "rounds": 1, "seconds": 8.0, "concurrency": 8, **found})

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from canari.errors import Problem
 from canari.runtime.access import identify, route_of
 from canari.spec import ModelSpec
-from canari.tokens import Scope, Verifier
+from canari.tokens import Scope, Verifier, issue
 from canari.types import RequestKind
-from tests.unit.runtime.kit import PUBLIC_KEY, photo_spec, token
+from tests.unit.runtime.kit import KEY, PUBLIC_KEY, photo_spec, token
 
 OPEN = photo_spec()
 CLOSED = photo_spec(access={"anonymous": False})
@@ -34,6 +36,12 @@ def test_a_session_cookie_names_the_subject_among_other_cookies() -> None:
 def test_a_visitor_is_admitted_where_the_model_admits_visitors() -> None:
     assert who(OPEN) is None
     assert who(OPEN, cookie="theme=dark") is None
+
+
+def test_a_visitors_session_opens_only_the_models_that_admit_visitors() -> None:
+    session, visitor = issue(KEY, subject="visitor:1", scopes=[Scope.PREDICT], models=(), lifetime=timedelta(hours=1))
+    assert who(OPEN, cookie=f"canari_session={session}") == visitor.subject
+    assert refusal(CLOSED, cookie=f"canari_session={session}").status == 403
 
 
 def test_a_visitor_is_told_to_show_a_token_where_one_is_needed() -> None:

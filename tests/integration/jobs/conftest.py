@@ -1,0 +1,78 @@
+"""A family of the tests' own, a copy of `drift` under another name, and what trains it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine
+
+from canari.family import Family, find_family
+from canari.registry import Registry
+from canari.settings import Layout
+from services.jobs.train import Order, Outcome, train_version
+from tests.conftest import ROOT, Database
+
+
+@dataclass
+class Workshop:
+    """A data folder, a database and the family `line`."""
+
+    layout: Layout
+    engine: Engine
+    app_url: str
+    families: Path
+    lineage_url: str
+    stages: list[str] = field(default_factory=list)
+
+    @property
+    def family(self) -> Family:
+        return find_family(self.families, "line")
+
+    def rewrite(self, file: str, old: str, new: str) -> None:
+        path = self.families / "line" / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def train(self, order: Order) -> Outcome:
+        registry = Registry(self.lineage_url, self.layout.mlflow)
+        return train_version(self.engine, self.layout, self.family, order, registry, self.report)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`python -m services.jobs`, in a process of its own."""
+        environment = {
+            **os.environ,
+            "CANARI_DATA_DIR": str(self.layout.root),
+            "CANARI_FAMILIES_DIR": str(self.families),
+            "CANARI_DATABASE_URL": self.app_url,
+            "CANARI_LINEAGE_URL": self.lineage_url,
+        }
+        command = [sys.executable, "-m", "services.jobs", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    def report(self, stage: str, done: int, total: int, _figures: Mapping[str, float]) -> None:
+        assert 0 <= done <= total
+        if stage not in self.stages:
+            self.stages.append(stage)
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, swept_database: Database) -> Workshop:
+    """Trains `line` in a data folder of the test's own; MLflow cannot be reached."""
+    families = tmp_path / f"families_{uuid4().hex}"
+    shutil.copytree(ROOT / "bentos" / "drift", families / "line", ignore=shutil.ignore_patterns("__pycache__"))
+    (families / "__init__.py").touch()
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    away = f"postgresql://nobody@/none?host={tmp_path}"
+    made = Workshop(layout, swept_database.engine, swept_database.app_url, families, away)
+    made.rewrite("model.yaml", "name: drift", "name: line")
+    return made
