@@ -40,7 +40,7 @@ def build_bento(family: Family, artifact: Path, number: int, layout: Layout) -> 
             command, cwd=context, env=_environment(layout), capture_output=True, text=True, check=False
         )
     if done.returncode or not bento.is_dir():
-        said = (done.stderr.strip() or done.stdout.strip())[-1000:]
+        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
         raise CanariError(f"BentoML could not build {name}:{version}: {said}")
     return bento
 

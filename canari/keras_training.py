@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from canari.errors import CanariError
 from canari.family import Examples, TrainingRun
 
 _STATE = "state.json"
@@ -34,9 +35,11 @@ def fit(
     """Train a compiled classifier on the rows to learn from, judged after each epoch on those to validate on.
 
     Each finished epoch is kept in `run.checkpoints`; what is found there is continued. Ends with the best epoch's
-    weights and returns its number, counted from 1.
+    weights and returns its number, counted from 1. Raises CanariError where nothing can be validated on.
     """
     learned, validated = rows
+    if not len(validated):
+        raise CanariError("there are too few different samples to hold some out for validation: add some")
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     losses = _restore(model, run.checkpoints)
     while len(losses) < schedule.epochs and _waited(losses) < schedule.patience:

@@ -19,6 +19,7 @@ from canari.launch.processes import State, Supervisor
 from canari.store.engine import connect
 from canari.store.migrate import APP_ROLE, READ_ROLE, ensure_database, migrate
 from canari.store.tables import metadata
+from tests.platform import Platform
 
 ROOT = Path(__file__).resolve().parent.parent
 _PASSWORD = "of-the-tests-roles"
@@ -102,6 +103,19 @@ def swept_database(_swept: Database) -> Database:
         for table in reversed(metadata.sorted_tables):
             connection.execute(table.delete())
     return _swept
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform that runs for the whole session; at its end nothing of it is left."""
+    folder = tmp_path_factory.mktemp("platform")
+    for parent in (folder, folder.parent):
+        parent.chmod(0o711)
+    made = Platform(folder)
+    made.start()
+    yield made
+    made.stop()
+    assert made.left() == []
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,10 @@ KEEP_ALIVE_SECONDS = 2 * 60 * 60
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; 0 after a clean stop, 1 with one line on standard error where it cannot start."""
+    """Serve until told to stop; 0 after a clean stop, 1 with one line on standard error where it cannot start.
+
+    Raises SystemExit(3), with the fault logged, where the model itself does not load.
+    """
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _leave)
     try:

@@ -100,7 +100,7 @@ def _database(settings: Settings) -> Iterator[Engine]:
 
 
 def _database_url(settings: Settings) -> str:
-    if settings.database_url is None:
+    if not settings.database_url:
         raise CanariError("CANARI_DATABASE_URL is not set; on a laptop use `canari train` or `canari data add` instead")
     return settings.database_url
 

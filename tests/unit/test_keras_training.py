@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from canari.errors import CanariError
 from canari.family import Examples, TrainingRun
 from canari.keras_models import keras
 from canari.keras_training import Schedule, fit
@@ -85,3 +86,9 @@ def test_fewer_examples_than_a_batch_are_one_batch(tmp_path: Path) -> None:
     rows = (np.arange(5), np.arange(5, 8))
     fit(network(), examples(), rows, run(tmp_path, watch), Schedule(epochs=1, patience=1, batch=16))
     assert watch.epochs == [1]
+
+
+def test_nothing_to_validate_on_is_refused(tmp_path: Path) -> None:
+    rows = (np.arange(5), np.arange(0))
+    with pytest.raises(CanariError, match="too few different samples"):
+        fit(network(), examples(), rows, run(tmp_path, Watch()), Schedule(epochs=1, patience=1, batch=16))

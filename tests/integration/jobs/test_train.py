@@ -158,7 +158,7 @@ def test_samples_that_were_added_are_learned_from(workshop: Workshop, tmp_path: 
         (("lime",), "there is no model 'lime'"),
         (("line", "--generate", "4", "--data", "/nowhere"), "not on both"),
         (("line", "--option", "width"), "an option is written KEY=VALUE, not 'width'"),
-        (("line", "--generate", "2"), "add samples of"),
+        (("line", "--generate", "2"), "none of the 2 samples falls into the evaluation set"),
     ],
 )
 def test_what_a_person_can_mend_is_said_in_one_line(workshop: Workshop, arguments: tuple[str, ...], why: str) -> None:
@@ -171,9 +171,8 @@ def test_what_a_person_can_mend_is_said_in_one_line(workshop: Workshop, argument
     assert versions.versions(workshop.engine, "line") == []
 
 
-def test_a_job_without_a_database_says_what_to_use_instead(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_without_a_database_says_what_to_use_instead(workshop: Workshop) -> None:
     workshop.app_url = ""
-    monkeypatch.delenv("CANARI_DATABASE_URL", raising=False)
     done = workshop.run("train", "line", "--demo")
     assert done.returncode == 1
     assert "on a laptop use `canari train`" in done.stderr
@@ -181,7 +180,7 @@ def test_a_job_without_a_database_says_what_to_use_instead(workshop: Workshop, m
 
 def test_a_bento_that_cannot_be_built_is_told_in_bentomls_words(workshop: Workshop, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").touch()
-    with pytest.raises(CanariError, match=r"BentoML could not build line:-1: .*(?i:tag|version|invalid)"):
+    with pytest.raises(CanariError, match="BentoML could not build line:-1: ValueError: -1 is not a valid BentoML tag"):
         build_bento(workshop.family, tmp_path, -1, workshop.layout)
 
 

@@ -46,13 +46,6 @@ def test_a_bento_answers_on_its_socket_and_writes_nothing_into_itself(
     assert listing(bento) == before
 
 
-def test_bentomls_own_ways_in_do_not_exist(bento: Path, short: Path) -> None:
-    with serving(bento, short, {}) as served:
-        for path in ("/predict", "/v1/predict", "/__call__", "/", "/docs.json", "/drift/predict"):
-            answer = served.client.post(path, content=b"x", headers={"Content-Type": "application/vnd.bentoml+pickle"})
-            assert answer.status_code in {404, 405}, path
-
-
 def test_sigterm_lets_the_request_in_flight_finish_and_ships_its_row(
     bento: Path, short: Path, feedback: FeedbackServer
 ) -> None:
@@ -108,11 +101,17 @@ def test_a_killed_process_loses_no_row_it_answered_for(bento: Path, short: Path,
     assert list((short / "spool").iterdir()) == []
 
 
-def test_a_stale_socket_is_replaced_but_no_other_file(bento: Path, short: Path) -> None:
+def test_a_stale_socket_is_replaced_and_bentomls_own_ways_in_do_not_exist(bento: Path, short: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(short / "v.sock"))
     with serving(bento, short, {}) as served:
         assert served.predict().status_code == 200
+        for path in ("/predict", "/v1/predict", "/__call__", "/", "/docs.json", "/drift/predict"):
+            answer = served.client.post(path, content=b"x", headers={"Content-Type": "application/vnd.bentoml+pickle"})
+            assert answer.status_code in {404, 405}, path
+
+
+def test_a_file_that_is_no_socket_is_left_alone(bento: Path, short: Path) -> None:
     (short / "file").write_text("precious")
     failed = _fails(command(bento, "--uds", str(short / "file")), bento, environment(short / "home"))
     assert "a file that is not a socket" in failed

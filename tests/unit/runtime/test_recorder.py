@@ -155,7 +155,7 @@ def test_rows_wait_while_the_platform_is_away_and_it_is_said_once(
     assert len(feedback.batches) >= 2
     assert rig.gauges.spool_bytes > 0
     feedback.status = 200
-    assert rig.recorder.flush(5)
+    assert rig.recorder.close(5)
     assert seqs(feedback) == [1, 2]
     assert [line.split()[0] for line in log if "predictions" in line] == ["WARNING", "INFO"]
 
