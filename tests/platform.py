@@ -114,7 +114,7 @@ class Platform:
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with psycopg2.connect(self.status()["databases"]["app"]) as connection, connection.cursor() as cursor:
-            cursor.execute(query, values)
+            cursor.execute(query, values or None)
             return cursor.fetchall()
 
 
