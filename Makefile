@@ -50,7 +50,7 @@ run: install ## Run the platform on http://127.0.0.1:8080 (PORT=8080 DATA_DIR=.c
 .PHONY: test
 test: install ## Unit, integration and browser tests, with branch coverage of canari/
 	@select=(); \
-	if [[ "$${CANARI_REQUIRE_BROWSER:-}" != 1 ]] && ! command -v "$${CANARI_CHROMIUM:-chromium}" google-chrome >/dev/null; then \
+	if [[ "$${CANARI_REQUIRE_BROWSER:-}" != 1 ]] && ! command -v "$${CANARI_CHROMIUM:-chromium}" chromium-browser google-chrome >/dev/null; then \
 	  echo "!!! No Chromium was found: the BROWSER TESTS ARE LEFT OUT."; \
 	  echo "!!! Install one (Debian, Ubuntu: apt-get install chromium), or name it in CANARI_CHROMIUM."; \
 	  select=(-m "not browser"); \

@@ -23,7 +23,7 @@ from services.jobs.samples import add_folder
 from services.jobs.train import Order, Outcome, train_version
 
 _DEMO_SAMPLES = 200
-_DEMO_EPOCHS = 8
+_DEMO_EPOCHS = 10
 _SHOWN = 10
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
