@@ -20,7 +20,7 @@ from services.bench.load import Turn
 from services.bench.report import TITLES, as_text, machine, summarise
 
 MODEL = "cats_dogs"
-SERVERS = ("naive", "bentoml", "canari", "limit")
+SERVERS = ("naive", "threads", "bentoml", "canari", "limit")
 RECORDER = ("recorded", "unrecorded")
 _PHOTOS = 16
 

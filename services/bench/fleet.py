@@ -44,6 +44,7 @@ class Fleet:
     say: Callable[[str], None]
     _ending: ExitStack = field(default_factory=ExitStack)
     _platform: Settings | None = None
+    _naive_port: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +56,8 @@ class Fleet:
         """Have the server called `name` answering; raises CanariError with the end of its log where it does not."""
         self.say(f"starting {name}")
         starts: dict[str, Callable[[], Driver]] = {
-            "naive": self._naive,
+            "naive": lambda: self._naive("/predict"),
+            "threads": lambda: self._naive("/predict-in-threads"),
             "bentoml": self._bentoml,
             "canari": self._canari,
             "limit": self._limit,
@@ -64,10 +66,14 @@ class Fleet:
         }
         return starts[name]()
 
-    def _naive(self) -> Server:
-        port = _free_port()
-        process = self._run("naive", [sys.executable, "-m", "services.bench.naive", str(self._keras()), str(port)])
-        return self._answering("naive", process, port, [form_request("/predict", "file", p) for p in self.photos])
+    def _naive(self, path: str) -> Server:
+        requests = [form_request(path, "file", photo) for photo in self.photos]
+        if self._naive_port is None:
+            port = _free_port()
+            process = self._run("naive", [sys.executable, "-m", "services.bench.naive", str(self._keras()), str(port)])
+            self._answering("naive", process, port, requests)
+            self._naive_port = port
+        return Server(self._naive_port, requests)
 
     def _bentoml(self) -> Server:
         port = _free_port()

@@ -15,6 +15,7 @@ from services.bench.load import Turn
 
 TITLES = {
     "naive": "FastAPI + keras predict",
+    "threads": "the same, in its thread pool",
     "bentoml": "BentoML typed endpoint, Keras",
     "canari": "Canari, the whole path",
     "limit": "the engine alone, in process",
@@ -40,6 +41,7 @@ class Comparison:
 COMPARISONS = (
     Comparison("canari", "naive", 3.2),
     Comparison("canari", "limit", 0.90),
+    Comparison("canari", "threads"),
     Comparison("canari", "bentoml"),
     Comparison("recorded", "unrecorded", 0.97),
 )

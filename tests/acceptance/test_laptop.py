@@ -192,13 +192,15 @@ def test_3_the_tests_pass_in_time(platform: Platform, figures: Figures) -> None:
 
 def test_4_speed_beside_simpler_servers_and_the_engine_alone(platform: Platform, figures: Figures) -> None:
     platform.interrupt()
-    rounds = ("5", "8") if FULL else ("3", "5")
-    out = platform.command("bench", "serve", "--rounds", rounds[0], "--seconds", rounds[1], "--json", seconds=1800)
-    ratios = json.loads(out)["ratios"]
+    rounds, seconds = (9, 8) if FULL else (5, 4)
+    # Short rounds on a machine that others share swing by a tenth or two.
+    slack = 0.0 if FULL else 0.12
     if not FULL:
-        figures.note(f"{rounds[0]} rounds of {rounds[1]} s: the full scale takes 5 of 8 s")
-    figures.at_least("Canari over the naive server", ratios["canari_over_naive"]["median"], 3.2)
-    figures.at_least("Canari over the in-process limit", ratios["canari_over_limit"]["median"], 0.90)
+        figures.note(f"{rounds} rounds of {seconds} s instead of 9 of 8, and so bars lower by {slack:.0%}")
+    command = ("bench", "serve", "--rounds", str(rounds), "--seconds", str(seconds), "--json")
+    ratios = json.loads(platform.command(*command, seconds=2400))["ratios"]
+    figures.at_least("Canari over the naive server", ratios["canari_over_naive"]["median"], 3.2 * (1 - slack))
+    figures.at_least("Canari over the in-process limit", ratios["canari_over_limit"]["median"], 0.90 * (1 - slack))
     platform.run()
     until(platform.settled, 120, "the third make run")
 
