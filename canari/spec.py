@@ -47,6 +47,11 @@ def _duration_text(value: timedelta) -> str:
     return f"{milliseconds}ms"
 
 
+def _lasting(default: str, description: str) -> Any:
+    """A duration's field; its default stands in the JSON Schema as it is written in a specification."""
+    return Field(default=_duration(default), description=description, json_schema_extra={"default": default})
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
@@ -123,7 +128,7 @@ class Serving(_Part):
     concurrency: int = Field(
         default=32, ge=1, le=10_000, description="Requests held at once by one process; more are answered 429."
     )
-    timeout: Duration = Field(default=timedelta(seconds=30), description="The longest a request may take.")
+    timeout: Duration = _lasting("30s", "The longest a request may take.")
 
 
 class Margin(_Part):
@@ -136,7 +141,7 @@ class Margin(_Part):
 class LatencyMargin(Margin):
     """Latency, judged by the share of requests that exceed a budget."""
 
-    budget: Duration = Field(default=timedelta(milliseconds=500), description="A request slower than this exceeds.")
+    budget: Duration = _lasting("500ms", "A request slower than this exceeds.")
 
 
 class Metrics(_Part):
@@ -158,8 +163,8 @@ class Canary(_Part):
     steps: tuple[Literal["shadow"] | Annotated[int, Field(ge=1, le=100)], ...] = Field(
         default=(5, 25, 50), description="Percent of the traffic, step by step; `shadow` first mirrors it."
     )
-    bake: Duration = Field(default=timedelta(minutes=10), description="The least time each step lasts.")
-    deadline: Duration = Field(default=timedelta(days=14), description="How long a rollout may stay open.")
+    bake: Duration = _lasting("10m", "The least time each step lasts.")
+    deadline: Duration = _lasting("14d", "How long a rollout may stay open.")
     on_deadline: Literal["hold", "promote", "rollback"] = Field(
         default="rollback", description="What happens to a rollout without a verdict at its deadline."
     )

@@ -55,7 +55,7 @@ def up(
         child = subprocess.Popen(
             command, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
-    found = _wait_until_ready(settings, child, log)
+    found = _shown(_wait_until_ready(settings, child, log))
     emit(found, as_json=as_json, text=f"Canari is ready: {found['url']}  (`canari down` ends it)")
 
 
@@ -82,7 +82,7 @@ def down(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
 
 def status(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
     """Show the platform's processes, and each model's versions and weights."""
-    found = status_file(settings_for(data_dir))
+    found = _shown(status_file(settings_for(data_dir)))
     if as_json:
         emit(found, as_json=True, text="")
         return
@@ -115,6 +115,11 @@ def logs(
         as_json=as_json,
         text="\n".join(line if name else f"{stem} | {line}" for stem, tail in found.items() for line in tail),
     )
+
+
+def _shown(status: dict[str, Any]) -> dict[str, Any]:
+    """The status without what is for commands alone: the databases' URLs may hold passwords."""
+    return {key: value for key, value in status.items() if key != "databases"}
 
 
 def _models_table(models: list[dict[str, Any]]) -> Table:

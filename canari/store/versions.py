@@ -28,6 +28,12 @@ def live_specs(engine: Engine) -> dict[str, ModelSpec]:
     return {spec.name: spec for spec in specs}
 
 
+def live_hashes(engine: Engine) -> dict[str, str]:
+    """The hash of every model's live specification, by name: readable also where the specification no longer is."""
+    with engine.connect() as connection:
+        return {row.name: row.spec_hash for row in connection.execute(select(t.models.c.name, t.models.c.spec_hash))}
+
+
 def allot(engine: Engine, spec: ModelSpec, *, manifest_digest: str | None, synthetic: bool) -> int:
     """Take the model's next number for a version about to be trained."""
     with engine.begin() as connection:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from loguru import logger
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from canari.family import Family
 from canari.keys import ensure_signing_key
@@ -70,7 +70,7 @@ class Laptop:
         """Bring everything one step nearer to running; returns what is still being waited for."""
         try:
             return self._step()
-        except (DBAPIError, httpx.HTTPError) as error:
+        except (SQLAlchemyError, httpx.HTTPError) as error:
             logger.warning("the database or the gateway is away, trying again: {}", str(error).splitlines()[0])
             return ["the database and the gateway"]
 
@@ -205,7 +205,8 @@ class Laptop:
 
 
 def write_report(layout: Layout, report: dict[str, object]) -> None:
-    """Replace the status file that other commands read."""
+    """Replace the status file that other commands read. It may hold the database's password: it is this user's alone."""
     fresh = layout.root / "status.json.new"
+    fresh.touch(mode=0o600)
     fresh.write_text(json.dumps(report, indent=1))
     fresh.replace(layout.root / "status.json")

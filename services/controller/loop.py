@@ -47,9 +47,9 @@ class Reconciler:
 
     def register(self, specs: Collection[ModelSpec]) -> None:
         """Make the families' specifications the live ones where they changed."""
-        live = versions.live_specs(self.engine)
+        live = versions.live_hashes(self.engine)
         for spec in specs:
-            if live.get(spec.name) != spec:
+            if live.get(spec.name) != spec.hash:
                 versions.put_spec(self.engine, spec)
                 logger.info("{}: specification {} is live", spec.name, spec.hash[:12])
 

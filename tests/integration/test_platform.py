@@ -59,7 +59,10 @@ def test_commands_speak_to_the_running_platform(platform: Platform, tmp_path: Pa
     assert answer["version"] == 1
     assert platform.canari("feedback", "drift", answer["prediction_id"], "--wrong", "--label", "above")
     assert platform.canari("weights", "drift") == {"1": 100}
-    assert platform.canari("status")["url"].endswith(str(platform.port))
+    status = platform.canari("status")
+    assert status["url"].endswith(str(platform.port))
+    assert "databases" not in status
+    assert (platform.data / "status.json").stat().st_mode & 0o077 == 0
     assert [v["version"] for v in platform.canari("versions", "drift")] == [1]
 
 

@@ -1,3 +1,4 @@
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -108,6 +109,14 @@ def test_every_field_is_documented() -> None:
         if not value.get("description") and not parts[value["$ref"].rsplit("/", 1)[1]].get("description")
     ]
     assert bare == []
+
+
+def test_defaults_stand_in_the_schema_as_a_specification_writes_them() -> None:
+    fields = ModelSpec.model_json_schema()["$defs"]
+    assert fields["Serving"]["properties"]["timeout"]["default"] == "30s"
+    assert fields["Canary"]["properties"]["deadline"]["default"] == "14d"
+    durations = [p for part in fields.values() for p in part.get("properties", {}).values() if "pattern" in p]
+    assert [p["default"] for p in durations if "default" in p and not re.fullmatch(p["pattern"], p["default"])] == []
 
 
 def test_kubernetes_names_have_no_underscore() -> None:
