@@ -205,7 +205,7 @@ class Laptop:
 
 
 def write_report(layout: Layout, report: dict[str, object]) -> None:
-    """Replace the status file that other commands read. It may hold the database's password: it is this user's alone."""
+    """Replace the status file that commands read. It may hold the database's password: it is this user's alone."""
     fresh = layout.root / "status.json.new"
     fresh.touch(mode=0o600)
     fresh.write_text(json.dumps(report, indent=1))
