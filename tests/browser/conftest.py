@@ -168,6 +168,8 @@ def page(browser: Browser) -> Iterator[Page]:
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if "Security Policy" in message.text else None)
+    # Listening from the start: choosers are intercepted only some time after the first listener asks for it.
+    page.on("filechooser", lambda _: None)
     page.set_default_timeout(15_000)
     yield page
     context.close()
