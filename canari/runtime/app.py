@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from loguru import logger
@@ -24,6 +24,9 @@ from canari.runtime.plane import Answer, DataPlane, Outcome
 from canari.runtime.recorder import Recorder
 from canari.tokens import Verifier
 from canari.types import Prediction, RequestKind
+
+if TYPE_CHECKING:
+    from canari.runtime.traces import Traces
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -61,7 +64,13 @@ class App:
     """Answers for one model and version; see the module `dialects` for what is said on the wire."""
 
     def __init__(
-        self, plane: DataPlane, version: int, metrics: Metrics, verifier: Verifier | None, recorder: Recorder | None
+        self,
+        plane: DataPlane,
+        version: int,
+        metrics: Metrics,
+        verifier: Verifier | None,
+        recorder: Recorder | None,
+        traces: Traces | None = None,
     ) -> None:
         self._plane = plane
         self._spec = plane.spec
@@ -69,6 +78,7 @@ class App:
         self._metrics = metrics
         self._verifier = verifier
         self._recorder = recorder
+        self._traces = traces
         self._held = 0
         self._timeout = self._spec.serving.timeout.total_seconds()
         self._plain: Dialect = PlainDialect(self._spec, version)
@@ -185,6 +195,8 @@ class App:
         self._metrics.answered(status, call.kind, total_ms / 1000)
         if outcome:
             self._metrics.predicted(outcome.decode_ms / 1000, outcome.inference_ms / 1000)
+        if self._traces:
+            self._traces.note(call.headers, call.id, status, total_ms, outcome)
         logger.debug(
             "answered {} in {:.1f} ms",
             status,

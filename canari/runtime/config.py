@@ -16,6 +16,7 @@ from canari.spec import Abstain, Access, ModelSpec, Serving
 from canari.tokens import Identity, Scope, Verifier
 
 _Part = TypeVar("_Part", bound=BaseModel)
+_TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class RuntimeConfig:
     """Everything a serving process is told.
 
     `spec` holds the labels and input it was built with, and the live access, serving and abstain rules. `cpus` is
-    each worker's share. `verifier` is None where no public key is known: every visitor is then anonymous.
+    each worker's share. `verifier` is None where no public key is known: every visitor is then anonymous. `traces`:
+    whether OpenTelemetry is told where spans go.
     """
 
     spec: ModelSpec
@@ -44,6 +46,7 @@ class RuntimeConfig:
     platform: Platform | None
     log_format: str
     log_level: str
+    traces: bool
 
     @property
     def model_file(self) -> Path:
@@ -79,6 +82,7 @@ def read_config(artifact: Path, environment: Mapping[str, str]) -> RuntimeConfig
         platform=platform,
         log_format=environment.get("CANARI_LOG_FORMAT", "text"),
         log_level=environment.get("CANARI_LOG_LEVEL", "INFO").upper(),
+        traces=any(environment.get(name) for name in _TRACE_ENDPOINTS),
     )
 
 

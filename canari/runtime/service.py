@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
@@ -15,6 +16,9 @@ from canari.runtime.metrics import Metrics
 from canari.runtime.plane import DataPlane, Decode
 from canari.runtime.recorder import Recorder
 from canari.runtime.revocations import RevocationPoller
+
+if TYPE_CHECKING:
+    from canari.runtime.traces import Traces
 
 FLUSH_SECONDS = 5.0
 
@@ -29,6 +33,7 @@ class Runtime:
         self._plane: DataPlane | None = None
         self._recorder: Recorder | None = None
         self._poller: RevocationPoller | None = None
+        self._traces: Traces | None = None
 
     @property
     def ready(self) -> bool:
@@ -51,7 +56,8 @@ class Runtime:
             self._recorder.start()
             self._poller = RevocationPoller(config.verifier, client)
             self._poller.start()
-        self._app = App(self._plane, version, metrics, config.verifier, self._recorder)
+        self._traces = _traces(spec.name, version) if config.traces else None
+        self._app = App(self._plane, version, metrics, config.verifier, self._recorder, self._traces)
         logger.info("{} version {} is ready, on {} CPUs", spec.name, version, config.cpus)
 
     def stop(self) -> None:
@@ -61,6 +67,8 @@ class Runtime:
             self._poller.stop()
         if self._recorder and not self._recorder.close(FLUSH_SECONDS):
             logger.warning("some predictions wait in the spool for this version's next process")
+        if self._traces:
+            self._traces.close()
         if self._plane:
             self._plane.close()
 
@@ -75,3 +83,9 @@ class Runtime:
             await send({"type": "http.response.body", "body": body})
             return
         await self._app(scope, receive, send)
+
+
+def _traces(model: str, version: int) -> Traces:
+    from canari.runtime.traces import Traces
+
+    return Traces(model, version)

@@ -115,7 +115,11 @@ class Laptop:
         socket = self.layout.socket(name)
         environment = dict(self._shared())
         if name == "feedback":
-            environment |= {"CANARI_DATABASE_URL": urls.app, "CANARI_DATA_DIR": str(self.layout.root)}
+            environment |= {
+                "CANARI_DATABASE_URL": urls.app,
+                "CANARI_DATA_DIR": str(self.layout.root),
+                "CANARI_SECURE_COOKIES": str(self.settings.secure_cookies).lower(),
+            }
         return Program(
             name=name,
             argv=(sys.executable, "-m", f"services.{name}", "--uds", str(socket)),

@@ -28,6 +28,7 @@ from canari.runtime.engine import OnnxEngine
 from canari.runtime.metrics import Metrics
 from canari.runtime.plane import DataPlane, Decode
 from canari.runtime.recorder import Recorder
+from canari.runtime.traces import Traces
 from canari.spec import ModelSpec
 from canari.tokens import Scope, Verifier, issue, new_key, public_pem
 
@@ -140,7 +141,11 @@ class Client:
 
 
 def build_app(
-    folder: Path, spec: ModelSpec | None = None, recorder: Recorder | None = None, decode: Decode | None = None
+    folder: Path,
+    spec: ModelSpec | None = None,
+    recorder: Recorder | None = None,
+    decode: Decode | None = None,
+    traces: Traces | None = None,
 ) -> App:
     """The application over a real model, of photos unless `spec` says rows; tokens are verified."""
     spec = spec or photo_spec()
@@ -149,7 +154,7 @@ def build_app(
     engine = OnnxEngine(file, threads=2)
     plane = DataPlane(spec, engine, decode or (decode_photo if of_photos else decode_row), threads=2)
     plane.warm_up()
-    return App(plane, VERSION, Metrics(spec.name, VERSION), Verifier(PUBLIC_KEY), recorder)
+    return App(plane, VERSION, Metrics(spec.name, VERSION), Verifier(PUBLIC_KEY), recorder, traces)
 
 
 class FeedbackServer:
