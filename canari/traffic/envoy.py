@@ -44,19 +44,35 @@ def bootstrap(*, folder: Path, admin: Path, host: str, port: int) -> Value:
         source = {"path": str(folder / name), "watched_directory": {"path": str(folder)}}
         return {"path_config_source": source, "resource_api_version": "V3"}
 
-    manager = {
+    manager = _connection_manager(watched("routes.json"))
+    listener = {
+        "name": "ingress",
+        "address": {"socket_address": {"address": host, "port_value": port}},
+        "per_connection_buffer_limit_bytes": 2**20,
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+    # The listener alone bounds connections on a laptop; Envoy warns where nothing does.
+    connections = {
+        "@type": _TYPE + "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        "max_active_downstream_connections": 10_000,
+    }
+    monitor = {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": connections}
+    return {
+        "node": {"id": "canari", "cluster": "canari"},
+        "admin": {"address": {"pipe": {"path": str(admin), "mode": 0o600}}},
+        "dynamic_resources": {"cds_config": watched("clusters.json")},
+        "static_resources": {"listeners": [listener]},
+        "overload_manager": {"resource_monitors": [monitor]},
+    }
+
+
+def _connection_manager(routes_source: Value) -> Value:
+    router = {"@type": _TYPE + "envoy.extensions.filters.http.router.v3.Router", "suppress_envoy_headers": True}
+    return {
         "@type": _TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "ingress",
-        "rds": {"route_config_name": _ROUTES, "config_source": watched("routes.json")},
-        "http_filters": [
-            {
-                "name": "router",
-                "typed_config": {
-                    "@type": _TYPE + "envoy.extensions.filters.http.router.v3.Router",
-                    "suppress_envoy_headers": True,
-                },
-            }
-        ],
+        "rds": {"route_config_name": _ROUTES, "config_source": routes_source},
+        "http_filters": [{"name": "router", "typed_config": router}],
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
@@ -67,34 +83,6 @@ def bootstrap(*, folder: Path, admin: Path, host: str, port: int) -> Value:
         "request_timeout": "120s",
         "request_headers_timeout": "10s",
         "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
-    }
-    return {
-        "node": {"id": "canari", "cluster": "canari"},
-        "admin": {"address": {"pipe": {"path": str(admin), "mode": 0o600}}},
-        "dynamic_resources": {"cds_config": watched("clusters.json")},
-        "static_resources": {
-            "listeners": [
-                {
-                    "name": "ingress",
-                    "address": {"socket_address": {"address": host, "port_value": port}},
-                    "per_connection_buffer_limit_bytes": 2**20,
-                    "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-                }
-            ]
-        },
-        # The listener alone bounds connections on a laptop; Envoy warns where nothing does.
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": _TYPE
-                        + "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": 10_000,
-                    },
-                }
-            ]
-        },
     }
 
 
