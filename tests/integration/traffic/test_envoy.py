@@ -94,7 +94,7 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
     upstreams = {name: Upstream(tmp_path / "s", name) for name in names}
     files = EnvoyFiles(tmp_path / "envoy", tmp_path / "s", host="127.0.0.1", port=port)
     supervisor = Supervisor(tmp_path / "pids", tmp_path / "logs")
-    program = files.program()
+    program = files.program
     until(lambda: supervisor.ensure(program) is State.READY)
     yield Gateway(files, port, upstreams)
     supervisor.stop(["envoy"])
