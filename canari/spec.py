@@ -120,6 +120,37 @@ class Abstain(_Part):
     label: Label = Field(description="... the answer is this label; it need not be one of `labels`.")
 
 
+class Quantities(_Part):
+    """An amount of CPU and memory, as Kubernetes writes them."""
+
+    cpu: str = Field(pattern=r"^\d+(\.\d{1,3})?$|^\d+m$", description="Cores: `2`, `0.5`, or thousandths: `500m`.")
+    memory: str = Field(pattern=r"^\d+(Ki|Mi|Gi|Ti|k|M|G|T)$", description="Bytes: `512Mi`, `2Gi`.")
+
+
+class Resources(_Part):
+    """What one pod of a version is promised and what it may use. On one machine nothing is held to it."""
+
+    requests: Quantities = Field(default=Quantities(cpu="100m", memory="384Mi"), description="What a pod is promised.")
+    limits: Quantities = Field(default=Quantities(cpu="1", memory="1Gi"), description="The most a pod may use.")
+
+
+class Replicas(_Part):
+    """How many pods a version has. On one machine it has one process."""
+
+    min: int = Field(default=1, ge=1, le=1000, description="The pods there always are.")
+    max: int = Field(default=1, ge=1, le=1000, description="More than `min`: as many as the load asks for, up to this.")
+    cpu_percent: int = Field(
+        default=70, ge=1, le=100, description="With `max`: the part of the requested CPU that more pods are to keep to."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Replicas:
+        if self.max < self.min:
+            msg = "`max` is less than `min`: give the most pods that may be, or leave `max` out"
+            raise ValueError(msg)
+        return self
+
+
 class Serving(_Part):
     """How a version answers."""
 
@@ -129,6 +160,8 @@ class Serving(_Part):
         default=32, ge=1, le=10_000, description="Requests held at once by one process; more are answered 429."
     )
     timeout: Duration = _lasting("30s", "The longest a request may take.")
+    replicas: Replicas = Field(default_factory=Replicas, description="How many pods a version has.")
+    resources: Resources = Field(default_factory=Resources, description="What each pod may use.")
 
 
 class Margin(_Part):

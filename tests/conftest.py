@@ -14,8 +14,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, make_url, text
 
+from canari.launch.launcher import State
 from canari.launch.postgres import OWNER, EmbeddedPostgres
-from canari.launch.processes import State, Supervisor
+from canari.launch.processes import Supervisor
 from canari.store.engine import connect
 from canari.store.migrate import APP_ROLE, READ_ROLE, ensure_database, migrate
 from canari.store.tables import metadata

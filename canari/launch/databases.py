@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import IO
 
 from canari.errors import CanariError
+from canari.launch.launcher import State
 from canari.launch.postgres import OWNER, EmbeddedPostgres
-from canari.launch.processes import State, Supervisor
+from canari.launch.processes import Supervisor
 from canari.settings import Layout, Settings
 from canari.store.migrate import APP_ROLE, ensure_database, migrate
 

@@ -16,24 +16,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 import psutil
+
+from canari.launch.launcher import State
 
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STABLE_SECONDS = 30.0
 _LOG_BYTES = 20 * 2**20
 _WRAPPER = 'printf "%s %s" "$$" "$1" > "$2.new" && mv "$2.new" "$2"; shift 2; exec "$@"'
-
-
-class State(StrEnum):
-    """Where a process stands."""
-
-    ABSENT = "absent"
-    STARTING = "starting"
-    READY = "ready"
-    BACKOFF = "waiting to restart"
 
 
 @dataclass(frozen=True)

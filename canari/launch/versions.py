@@ -5,36 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import Protocol
 
 from canari.archive import unpack
+from canari.launch.launcher import State, VersionRun
 from canari.launch.probe import answers
-from canari.launch.processes import Program, State, Supervisor
+from canari.launch.processes import Program, Supervisor
 from canari.settings import Layout
-from canari.spec import ModelSpec
-
-
-@dataclass(frozen=True, slots=True)
-class VersionRun:
-    """A version that is to run: the live specification goes with it, its archive is named by digest."""
-
-    spec: ModelSpec
-    number: int
-    archive: str
-
-
-class Launcher(Protocol):
-    """Something that runs versions: processes here, Deployments on Kubernetes."""
-
-    def ensure(self, run: VersionRun) -> State:
-        """Have a version running; never waits. Returns where it stands."""
-
-    def running(self) -> set[tuple[str, int]]:
-        """The versions that run, or are being started, wanted or not."""
-
-    def stop(self, versions: Collection[tuple[str, int]]) -> None:
-        """End versions; each finishes what it is answering."""
 
 
 class ProcessLauncher:

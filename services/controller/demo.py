@@ -9,7 +9,8 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from canari.family import Family
-from canari.launch.processes import Program, State, Supervisor
+from canari.launch.launcher import State
+from canari.launch.processes import Program, Supervisor
 from canari.settings import Layout
 from canari.store import versions
 from canari.types import VersionState

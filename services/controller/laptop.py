@@ -17,8 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from canari.family import Family
 from canari.keys import ensure_signing_key
 from canari.launch.databases import Urls, described, embedded, prepare
+from canari.launch.launcher import State
 from canari.launch.probe import answers
-from canari.launch.processes import Program, State, Supervisor, stopping_order
+from canari.launch.processes import Program, Supervisor, stopping_order
 from canari.launch.versions import ProcessLauncher
 from canari.settings import Layout, Settings
 from canari.store.engine import connect

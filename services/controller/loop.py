@@ -12,8 +12,7 @@ from loguru import logger
 from sqlalchemy import Engine
 
 from canari.errors import CanariError
-from canari.launch.processes import State
-from canari.launch.versions import Launcher, VersionRun
+from canari.launch.launcher import Launcher, State, VersionRun
 from canari.spec import ModelSpec
 from canari.store import rollouts, versions
 from canari.traffic.split import TrafficSplit, split_for

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from canari.errors import CanariError
-from canari.launch.processes import State
-from canari.launch.versions import VersionRun
+from canari.launch.launcher import State, VersionRun
 from canari.spec_file import load_spec
 from canari.store import rollouts, versions
 from canari.types import Split

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from canari.launch.processes import Program, State, Supervisor, stopping_order
+from canari.launch.launcher import State
+from canari.launch.processes import Program, Supervisor, stopping_order
 
 
 def program(

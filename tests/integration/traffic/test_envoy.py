@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from canari.launch.processes import State, Supervisor
+from canari.launch.launcher import State
+from canari.launch.processes import Supervisor
 from canari.traffic.envoy_files import EnvoyFiles
 from canari.types import Arm, Share, Split
 
