@@ -9,9 +9,17 @@ DATA_DIR ?= .canari
 # The first of these that is Python 3.11 or 3.12 makes the virtual environment.
 PYTHON ?= python3.11 python3.12 python3 python
 
+# The first of these that works builds images; it is told BUILD_OPTIONS ("--network host", say).
+ENGINE ?= $(shell for engine in docker podman buildah; do "$$engine" info >/dev/null 2>&1 && echo "$$engine" && break; done)
+IMAGES ?= runtime platform trainer lineage
+# Goes before the images' names: "example.org/team" makes example.org/team/canari/runtime:VERSION.
+REGISTRY ?=
+IMAGE = $(if $(REGISTRY),$(REGISTRY)/)canari/$(1):$(VERSION)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
 BIN := .venv/bin
 UV := $(BIN)/uv --quiet
-COMPILE := $(UV) pip compile --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml
+COMPILE := $(UV) pip compile --universal --python-version 3.11 --all-extras --group lineage --no-header --no-annotate pyproject.toml
 
 .PHONY: help
 help: ## List what there is to make
@@ -24,7 +32,7 @@ install: .venv/.installed ## Make .venv, with everything in it that requirements
 
 .venv/.installed: pyproject.toml requirements.lock | $(BIN)/uv
 	@echo "Installing Canari into .venv ..."
-	@$(UV) pip install --python $(BIN)/python --constraint requirements.lock --editable '.[serve,train,platform,dev]'
+	@$(UV) pip install --python $(BIN)/python --constraint requirements.lock --editable '.[serve,train,platform,laptop,s3,dev]'
 	@touch $@
 
 $(BIN)/uv:
@@ -57,10 +65,25 @@ test: install ## Unit, integration and browser tests, with branch coverage of ca
 	fi; \
 	$(BIN)/pytest --cov --cov-report=term:skip-covered "$${select[@]}" tests/unit tests/integration tests/browser
 
+.PHONY: test-chart
+test-chart: install ## Tests of the Helm chart; no cluster is needed
+	@for program in helm kubeconform promtool prometheus; do \
+	  command -v $$program >/dev/null || { echo "These tests need $$program on the path." >&2; exit 1; }; \
+	done
+	@$(BIN)/pytest tests/chart
+
 .PHONY: test-cluster
-test-cluster: ## Tests on a Kubernetes cluster
-	@echo "There are no cluster tests yet: Canari runs on one machine so far."
-	@echo "Kubernetes is the next step of the roadmap: README.md, \"Roadmap\"."
+test-cluster: install test-chart ## Tests on the cluster of KUBECONFIG: its nodes hold the images of `make images`
+	@command -v kubectl >/dev/null || { echo "These tests need kubectl on the path." >&2; exit 1; }
+	@kubectl version >/dev/null || { echo "No cluster answers: set KUBECONFIG to one that may be tested on." >&2; exit 1; }
+	@kubectl wait --for=condition=Accepted gatewayclass/eg --timeout=10s >/dev/null || \
+	  { echo "The cluster has no GatewayClass 'eg': install Envoy Gateway (docs/how-to/install-on-kubernetes.md)." >&2; exit 1; }
+	@$(BIN)/pytest --timeout=900 tests/cluster
+	@$(BIN)/pytest --capture=no --timeout=3600 tests/acceptance/test_cluster.py
+
+.PHONY: test-previous
+test-previous: install ## The release before this one, its code and its tests, on today's schema
+	@tests/previous.sh
 
 .PHONY: lint
 lint: install ## Style, types, import contracts, and whether the lock is in step
@@ -72,6 +95,26 @@ lint: install ## Style, types, import contracts, and whether the lock is in step
 	@$(COMPILE) --output-file .venv/lock.expected >/dev/null
 	@diff -u requirements.lock .venv/lock.expected || { echo "requirements.lock is behind pyproject.toml: run 'make lock'" >&2; exit 1; }
 
+.PHONY: images
+images: ## Build the images (IMAGES="runtime platform" REGISTRY=example.org ENGINE=docker, podman or buildah)
+	@$(if $(ENGINE),,$(error none of docker, podman and buildah works here: start or install one, or name it in ENGINE))
+	@for target in $(IMAGES); do \
+	  tag=$(call IMAGE,$$target); \
+	  echo "Building $$tag with $(ENGINE) ..."; \
+	  $(ENGINE) build $(BUILD_OPTIONS) $(if $(filter buildah,$(ENGINE)),--layers) --build-arg VERSION=$(VERSION) \
+	    --target "$$target" --tag "$$tag" .; \
+	done
+
+.PHONY: image-names
+image-names: ## Say what `make images` calls the images
+	@for target in $(IMAGES); do echo "$(call IMAGE,$$target)"; done
+
+.PHONY: manifests
+manifests: install ## Write what follows from the chart and the specification: CRD, schema of values, README, k8s/canari.yaml
+	@command -v helm >/dev/null || { echo "This needs helm on the path." >&2; exit 1; }
+	@$(BIN)/python -m canari.crd
+	@$(BIN)/python helm/generate.py
+
 .PHONY: docs
 docs: install ## Write the reference pages that follow from the code
 	@$(BIN)/python -m canari.reference docs/reference
@@ -81,7 +124,7 @@ bench: install ## Compare Canari with simpler servers on this machine (ARGS="--r
 	@$(BIN)/canari bench serve $(ARGS)
 
 .PHONY: acceptance
-acceptance: install ## What a release must show, each figure printed (NAME=laptop)
+acceptance: install ## What a release must show, each figure printed (NAME=laptop or cluster)
 	@$(if $(NAME),,$(error say which: make acceptance NAME=laptop))
 	@$(BIN)/pytest --capture=no --timeout=3600 tests/acceptance/test_$(NAME).py
 

@@ -28,6 +28,8 @@ FAMILY = bentoml.use_arguments(Arguments).family
 CONFIG = read_config(Path(__file__).resolve().parent.parent / "artifact", os.environ)
 # More places than the application has: it refuses sooner, and better, than BentoML would.
 PLACES = CONFIG.workers * (2 * CONFIG.spec.serving.concurrency + 16)
+# For `bentoml containerize`: without a distribution's name, no compilers are installed, which nothing here needs.
+IMAGE = bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="")
 
 
 def _decode() -> Decode:
@@ -40,6 +42,7 @@ runtime = Runtime(CONFIG, _decode)
 @bentoml.asgi_app(runtime, path="/")
 @bentoml.service(
     name=CONFIG.spec.kubernetes_name,
+    image=IMAGE,
     workers=CONFIG.workers,
     traffic={"max_concurrency": PLACES},
     logging={"access": {"enabled": False}},

@@ -1,3 +1,3 @@
 """Canari serves models and never ships a worse one."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -7,11 +7,18 @@ import hashlib
 import shutil
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
 
 from canari.errors import CanariError
+from canari.spec import ModelSpec
 
 _BLOCK = 2**20
+_SPEC = "src/artifact/spec.json"
+_MOST_SPEC_BYTES = 2**20
 
 
 def pack(folder: Path, archives: Path) -> str:
@@ -62,6 +69,31 @@ def unpack(sha256: str, archive: Path, destination: Path) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
         if not destination.exists():  # else another process unpacked it meanwhile
             raise CanariError(f"the archive {archive} cannot be unpacked: {error}") from error
+
+
+def built_spec(archive: IO[bytes]) -> ModelSpec:
+    """The specification that an archived bento was built with; every member is looked at, and none unpacked.
+
+    Raises CanariError where it is no archive of a bento, or holds unsafe members.
+    """
+    found: bytes | None = None
+    try:
+        with tarfile.open(fileobj=archive, mode="r|gz") as content:
+            for member in content:
+                tarfile.data_filter(member, "/bento")
+                if member.name == _SPEC and member.isfile() and member.size <= _MOST_SPEC_BYTES:
+                    file = content.extractfile(member)
+                    found = file.read() if file else None
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise CanariError(f"this is not an archive of a bento (.tar.gz): {error}") from error
+    if found is None:
+        raise CanariError(f"this is not an archive of a bento that Canari built: it holds no {_SPEC}")
+    try:
+        return ModelSpec.model_validate_json(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the specification"
+        raise CanariError(f"{_SPEC} in the archive does not hold: {where}: {first['msg']}") from None
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -20,13 +20,13 @@ _FAMILY_FILES = ("__init__.py", "model.py", "model.yaml")
 _BENTOFILE = "bentofile.yaml"
 
 
-def build_bento(family: Family, artifact: Path, number: int, layout: Layout) -> Path:
-    """Build the bento of version `number` from `artifact`/model.onnx and return its folder.
+def build_bento(family: Family, artifact: Path, version: str, layout: Layout) -> Path:
+    """Build the bento `version` from `artifact`/model.onnx and return its folder.
 
-    Its tag is the model's name for Kubernetes and the number. One built before under that tag, by a run that was
+    Its tag is the model's name for Kubernetes and `version`. One built before under that tag, by a run that was
     killed, is replaced. Raises CanariError with BentoML's own words where it cannot be built.
     """
-    name, version = family.spec.kubernetes_name, str(number)
+    name = family.spec.kubernetes_name
     bento = layout.bentoml_home / "bentos" / name / version
     if bento.exists():
         shutil.rmtree(bento)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from canari.errors import CanariError, Problem
 from canari.family import Array, Examples, Family
 from canari.phash import perceptual_hash
 from canari.spec import InputKind
-from canari.types import Manifest, Sample
+from canari.types import Manifest, Sample, manifest_digest
 
 _HELD_OUT = "canari evaluation set"
 
@@ -119,8 +118,7 @@ def document(dataset: Manifest) -> dict[str, Any]:
 
 def digest(dataset: Manifest) -> str:
     """SHA-256 of the canonical JSON of the model and its samples (content, label, group, side)."""
-    identity = {"model": dataset.model, "samples": _rows(dataset)}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return manifest_digest(document(dataset))
 
 
 def load(

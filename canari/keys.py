@@ -1,4 +1,4 @@
-"""The platform's signing key, made once and kept for this user alone."""
+"""The platform's signing key: made once and kept for this user alone on a laptop, a mounted Secret on a cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ def signing_key(folder: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except FileNotFoundError:
-        raise CanariError(f"there is no signing key {file}: start the platform once with `canari up`") from None
+        raise CanariError(
+            f"there is no signing key {file}: start the platform once with `canari up`, or name its folder in "
+            f"CANARI_KEYS_DIR"
+        ) from None
+    except OSError as error:
+        raise CanariError(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise CanariError(f"{file} is not a private key in PEM: put the platform's own back") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise CanariError(f"{file} is not an Ed25519 key")
     return key

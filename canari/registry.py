@@ -13,10 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 from loguru import logger
 
 from canari.store.engine import connect
 
+_SERVER_SECONDS = 5.0
 _NUMBER_TAG = "canari.version"
 _LIBRARIES = ("canari", "numpy", "keras", "tensorflow", "scikit-learn", "onnx", "onnxruntime", "bentoml", "mlflow")
 
@@ -50,14 +52,15 @@ def library_versions() -> dict[str, str]:
 
 
 class Registry:
-    """The lineage in one MLflow database, with its files under `artifacts`.
+    """The lineage: in an MLflow database, with its files under `artifacts`, or on an MLflow server, with them there.
 
     MLflow counts its own versions; a version of ours is found there by the tag `canari.version`. Every method only
     warns where MLflow fails.
     """
 
     def __init__(self, url: str, artifacts: Path) -> None:
-        self._url = url
+        self._url = url.rstrip("/")
+        self._served = url.startswith(("http://", "https://"))
         self._artifacts = artifacts
 
     def record(self, lineage: Lineage, model: Path) -> bool:
@@ -86,13 +89,17 @@ class Registry:
         return True
 
     def _client(self) -> Any:
-        # MLflow itself tries for minutes to reach a database that is away.
-        engine = connect(self._url, pool=1)
-        try:
-            engine.connect().close()
-            url = engine.url.render_as_string(hide_password=False)
-        finally:
-            engine.dispose()
+        # MLflow itself tries for minutes to reach a database or a server that is away.
+        if self._served:
+            httpx.get(f"{self._url}/health", timeout=_SERVER_SECONDS).raise_for_status()
+            url = self._url
+        else:
+            engine = connect(self._url, pool=1)
+            try:
+                engine.connect().close()
+                url = engine.url.render_as_string(hide_password=False)
+            finally:
+                engine.dispose()
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         from mlflow import MlflowClient
 
@@ -133,6 +140,8 @@ class Registry:
         experiment = client.get_experiment_by_name(model)
         if experiment is not None:
             return str(experiment.experiment_id)
+        if self._served:
+            return str(client.create_experiment(model))
         folder = self._artifacts / model
         folder.mkdir(parents=True, exist_ok=True)
         return str(client.create_experiment(model, artifact_location=folder.as_uri()))

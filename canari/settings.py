@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -27,6 +27,21 @@ class Settings(BaseSettings):
     )
     database_owner_url: str | None = Field(default=None, description="The migrating role's URL; unset: database_url.")
     lineage_url: str | None = Field(default=None, description="MLflow's own database; unset: `mlflow` beside ours.")
+    app_password: SecretStr | None = Field(
+        default=None, description="What migrating sets as the password of the role canari_app; unset: left as it is."
+    )
+    read_password: SecretStr | None = Field(default=None, description="The same for the role canari_read.")
+    lineage_password: SecretStr | None = Field(
+        default=None, description="The same for the role canari_lineage, which owns the database `mlflow`."
+    )
+    admin_password: SecretStr | None = Field(
+        default=None, description="What migrating sets as the password of the account `admin`; unset: no such account."
+    )
+    keys_dir: Path | None = Field(default=None, description="Where signing.pem lies; unset: `keys` in the data folder.")
+    archives_url: str | None = Field(
+        default=None, description="Where bentos are kept: s3://BUCKET/PREFIX; unset: `archives` in the data folder."
+    )
+    archive_max_bytes: int = Field(default=2**30, ge=1, description="The largest bento archive that may be pushed.")
     families_dir: Path = Field(
         default=Path(__file__).resolve().parent.parent / "bentos", description="A folder per model family."
     )
@@ -38,6 +53,11 @@ class Settings(BaseSettings):
     def layout(self) -> Layout:
         """Where things lie under `data_dir`."""
         return Layout(self.data_dir.expanduser().resolve())
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the signing key."""
+        return self.keys_dir or self.layout.keys
 
 
 class Layout:

@@ -138,17 +138,24 @@ class Replicas(_Part):
     """How many pods a version has. On one machine it has one process."""
 
     min: int = Field(default=1, ge=1, le=1000, description="The pods there always are.")
-    max: int = Field(default=1, ge=1, le=1000, description="More than `min`: as many as the load asks for, up to this.")
+    max: int | None = Field(
+        default=None, ge=1, le=1000, description="As many as the load asks for, up to this; unset: always `min`."
+    )
     cpu_percent: int = Field(
         default=70, ge=1, le=100, description="With `max`: the part of the requested CPU that more pods are to keep to."
     )
 
     @model_validator(mode="after")
     def _ordered(self) -> Replicas:
-        if self.max < self.min:
+        if self.most < self.min:
             msg = "`max` is less than `min`: give the most pods that may be, or leave `max` out"
             raise ValueError(msg)
         return self
+
+    @property
+    def most(self) -> int:
+        """The most pods there may be."""
+        return self.min if self.max is None else self.max
 
 
 class Serving(_Part):

@@ -50,7 +50,16 @@ def parse_spec(text: str, name: str = "model.yaml") -> ModelSpec:
     try:
         return ModelSpec.model_validate(values)
     except ValidationError as error:
-        raise SpecError("\n".join(_fault(fault, node, name) for fault in error.errors())) from None
+        faults = (_fault(fault) for fault in error.errors())
+        raise SpecError("\n".join(f"{name}:{_line(node, place)}: {told}" for place, told in faults)) from None
+
+
+def read_spec(values: object) -> ModelSpec:
+    """The specification that values hold which are in no file; raises SpecError, a line per fault: ``field: fault``."""
+    try:
+        return ModelSpec.model_validate(values)
+    except ValidationError as error:
+        raise SpecError("\n".join(told for _, told in map(_fault, error.errors()))) from None
 
 
 def _refuse_duplicates(node: yaml.Node, name: str) -> None:
@@ -67,7 +76,8 @@ def _refuse_duplicates(node: yaml.Node, name: str) -> None:
             _refuse_duplicates(child, name)
 
 
-def _fault(fault: Any, node: yaml.Node, name: str) -> str:
+def _fault(fault: Any) -> tuple[list[object], str]:
+    """Where a fault is, and what it is."""
     location = [part for part in fault["loc"] if not _is_union_tag(part)]
     field = ".".join(str(part) for part in location)
     message = str(fault["msg"]).removeprefix("Value error, ")
@@ -80,7 +90,7 @@ def _fault(fault: Any, node: yaml.Node, name: str) -> str:
         message = f"{message}; YAML reads {fault['input']!r} here, so write it in quotes"
     elif not isinstance(fault["input"], dict | list):
         message = f"{message} (it is {fault['input']!r})"
-    return f"{name}:{_line(node, location)}: {field or 'the specification'}: {message}"
+    return location, f"{field or 'the specification'}: {message}"
 
 
 def _is_union_tag(part: object) -> bool:

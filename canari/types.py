@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -170,3 +173,9 @@ class Manifest:
     samples: tuple[Sample, ...]
     synthetic: bool
     skipped: tuple[tuple[str, str], ...] = field(default=())
+
+
+def manifest_digest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of a manifest's model and samples (content, label, group, side)."""
+    identity = {name: document[name] for name in ("model", "samples")}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

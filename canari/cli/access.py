@@ -1,4 +1,4 @@
-"""`canari token` and `canari account`: who may do what."""
+"""`canari token`, `canari account` and `canari login`: who may do what."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from canari.cli.common import DEFAULT_DATA_DIR, AsJson, DataDir, database, emit, settings_for, table
+from canari.cli.common import DEFAULT_DATA_DIR, AsJson, DataDir, database, emit, gateway, settings_for, table
 from canari.errors import CanariError
 from canari.keys import signing_key
-from canari.tokens import ALL_MODELS, Scope, issue
+from canari.remote import checked
+from canari.tokens import ALL_MODELS, SESSION_COOKIE, Scope, issue
 
 tokens = typer.Typer(no_args_is_help=True, help="Give out, list and revoke tokens.")
 accounts = typer.Typer(no_args_is_help=True, help="Make and disable accounts that log in with a password.")
@@ -19,6 +20,30 @@ Scopes = Annotated[
     list[Scope], typer.Option("--scope", help="What it allows; may be given several times.", show_default=True)
 ]
 Models = Annotated[list[str] | None, typer.Option("--model", help="For this model alone; several times for several.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's command that belongs to no group."""
+    app.command()(login)
+
+
+def login(
+    url: Annotated[str, typer.Option("--url", envvar="CANARI_URL", help="The platform's address.")],
+    name: Annotated[str, typer.Option(prompt=True, help="The account's name.")],
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True)],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Log in to a platform elsewhere: prints a token for 12 hours, to put into CANARI_API_TOKEN."""
+    with gateway(settings_for(data_dir), url=url) as client:
+        response = client.post("/api/session", json={"name": name, "password": password})
+        me = checked(response)
+    token = response.cookies[SESSION_COOKIE]
+    emit(
+        {"token": token, "scopes": me["scopes"], "expires_at": me["expires_at"]},
+        as_json=as_json,
+        text=f"{token}\n[dim]until {me['expires_at']}; commands take it from CANARI_API_TOKEN[/]",
+    )
 
 
 @tokens.command("create")
@@ -38,7 +63,7 @@ def create_token(
     settings = settings_for(data_dir)
     with database(settings) as engine:
         token, identity = issue(
-            signing_key(settings.layout.keys),
+            signing_key(settings.keys),
             subject=subject,
             scopes=scope,
             models=model or [ALL_MODELS],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +28,11 @@ DataDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Model = Annotated[str, typer.Argument(help="The model's name, such as cats_dogs.")]
+Token = Annotated[str | None, typer.Option("--token", envvar="CANARI_API_TOKEN", help="A token, where one is needed.")]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", envvar="CANARI_URL", help="A platform elsewhere; else the one on the data folder."),
+]
 DEFAULT_DATA_DIR = Path(".canari")
 
 out = Console(highlight=False)
@@ -87,26 +92,18 @@ def status_file(settings: Settings) -> dict[str, Any]:
 
 
 @contextmanager
-def gateway(settings: Settings, token: str | None = None) -> Iterator[httpx.Client]:
-    """A client of the running platform's public routes. `token` or CANARI_API_TOKEN goes with each request."""
-    bearer = token or os.environ.get("CANARI_API_TOKEN")
-    headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
-    with httpx.Client(base_url=status_file(settings)["url"], headers=headers, timeout=60) as client:
-        try:
-            yield client
-        except httpx.TransportError as error:
-            raise CanariError(f"the gateway does not answer ({error}): see `canari status`") from None
-
-
-def checked(response: httpx.Response) -> Mapping[str, Any]:
-    """The JSON of a good answer; a problem becomes a CanariError with its detail."""
+def gateway(settings: Settings, token: str | None = None, url: str | None = None) -> Iterator[httpx.Client]:
+    """A client of the public routes: of the platform at `url`, else of the one that runs on the data folder."""
+    where = url or str(status_file(settings)["url"])
+    headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
-        body = response.json()
-    except ValueError:
-        body = {"detail": response.text[:300]}
-    if response.is_error:
-        raise CanariError(f"{response.status_code}: {body.get('detail') or body}")
-    return dict(body)
+        with httpx.Client(base_url=where, headers=headers, timeout=60) as client:
+            yield client
+    except httpx.TransportError as error:
+        hint = "is it the gateway's address?" if url else "see `canari status`"
+        raise CanariError(f"{where} does not answer ({error}): {hint}") from None
+    except httpx.InvalidURL as error:
+        raise CanariError(f"{where!r} is no address: {error}") from None
 
 
 def service(settings: Settings, module: str, *arguments: str, **environment: str) -> tuple[list[str], dict[str, str]]:

@@ -1,11 +1,10 @@
-"""Commands about one model: train, predict, feedback, versions, deploy, weights."""
+"""Commands about one model: train, predict, feedback, versions."""
 
 from __future__ import annotations
 
 import mimetypes
-import os
 import subprocess
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,26 +15,27 @@ from canari.cli.common import (
     AsJson,
     DataDir,
     Model,
-    checked,
+    Token,
+    Url,
     database,
     databases,
     emit,
     gateway,
     service,
     settings_for,
-    status_file,
     table,
 )
 from canari.errors import CanariError
 from canari.family import find_family
+from canari.remote import checked
 from canari.settings import Settings
 
-Token = Annotated[str | None, typer.Option("--token", envvar="CANARI_API_TOKEN", help="A token, where one is needed.")]
+_VERSION_FIELDS = ("state", "synthetic", "archive", "metrics", "created_at", "error")
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (train, predict, feedback, versions, deploy, weights):
+    for command in (train, predict, feedback, versions):
         app.command()(command)
 
 
@@ -78,6 +78,7 @@ def predict(
     file: Annotated[Path, typer.Argument(help="A photo, a text, or a JSON file; `-` reads standard input.")],
     version: Annotated[int | None, typer.Option("--version", help="Ask this version.")] = None,
     token: Token = None,
+    url: Url = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
@@ -85,7 +86,7 @@ def predict(
     content = typer.get_binary_stream("stdin").read() if str(file) == "-" else _read(file)
     kind = mimetypes.guess_type(file.name)[0] or _guess(content)
     headers = {"content-type": kind} | ({"x-canari-version": str(version)} if version is not None else {})
-    with gateway(settings_for(data_dir), token) as client:
+    with gateway(settings_for(data_dir), token, url) as client:
         answer = checked(client.post(f"/api/{model}/predict", content=content, headers=headers))
     best = answer["labels"][0]
     emit(
@@ -103,106 +104,63 @@ def feedback(
     label: Annotated[str | None, typer.Option(help="What it really was.")] = None,
     comment: Annotated[str | None, typer.Option(help="Anything else.")] = None,
     token: Token = None,
+    url: Url = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
     """Say whether a prediction was right."""
     vote = {"prediction_id": prediction_id, "right": right, "label": label, "comment": comment}
-    with gateway(settings_for(data_dir), token) as client:
+    with gateway(settings_for(data_dir), token, url) as client:
         response = client.post(f"/api/{model}/feedback", json=vote)
         answer = checked(response)
     said = "kept" if response.status_code == 201 else "already known"
     emit(answer, as_json=as_json, text=f"Thank you: your feedback is {said}.")
 
 
-def versions(model: Model, data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
+def versions(
+    model: Model,
+    token: Token = None,
+    url: Url = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
     """List the model's versions, newest first."""
-    from canari.store import versions as store
-
     settings = settings_for(data_dir)
-    find_family(settings.families_dir, model)
-    with database(settings) as engine:
-        found = store.versions(engine, model)
+    if url is None:
+        found = _local_versions(settings, model)
+    else:
+        with gateway(settings, token, url) as client:
+            listed = checked(client.get(f"/api/{model}/versions"))["versions"]
+        found = [
+            {"model": model, "version": v["number"], **{name: v[name] for name in _VERSION_FIELDS}} for v in listed
+        ]
     rows = [
         (
-            v.number,
-            v.state,
-            _percent(v.metrics.get("accuracy")),
-            "drawn or generated" if v.synthetic else "yours",
-            f"{v.created_at:%Y-%m-%d %H:%M}",
-            v.error,
+            v["version"],
+            v["state"],
+            _percent(v["metrics"].get("accuracy")),
+            "drawn or generated" if v["synthetic"] else "yours",
+            str(v["created_at"])[:16].replace("T", " "),
+            v["error"],
         )
         for v in found
     ]
     emit(
-        [
-            {
-                "model": v.model,
-                "version": v.number,
-                "state": v.state,
-                "synthetic": v.synthetic,
-                "archive": v.archive,
-                "metrics": v.metrics,
-                "created_at": v.created_at,
-                "error": v.error,
-            }
-            for v in found
-        ],
+        found,
         as_json=as_json,
         text=table(["VERSION", "STATE", "ACCURACY", "LEARNED FROM", "CREATED", "FAULT"], rows),
     )
 
 
-def deploy(
-    model: Model,
-    version: Annotated[int, typer.Argument(help="A ready version's number.")],
-    weight: Annotated[int, typer.Option(min=1, max=100, help="Percent of the traffic; 100 makes it stable.")] = 100,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return once the traffic is split so.")] = True,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-    as_json: AsJson = False,
-) -> None:
-    """Give a version a share of the model's traffic, by hand."""
-    from canari.store import rollouts
+def _local_versions(settings: Settings, model: str) -> list[Mapping[str, Any]]:
+    from canari.store import versions as store
 
-    settings = settings_for(data_dir)
-    actor = f"{os.environ.get('USER', 'someone')} (canari deploy)"
+    find_family(settings.families_dir, model)
     with database(settings) as engine:
-        rollout = rollouts.deploy(engine, model, version, weight=weight, actor=actor)
-    percent = rollout.weight if rollout else 100
-    wanted = 100 if rollout is None or rollout.canary != version else percent
-    if wait and (settings.layout.root / "status.json").exists():
-        _wait_for_weight(settings, model, version, wanted)
-    emit(
-        {"model": model, "version": version, "weight": wanted, "rollout": rollout.id if rollout else None},
-        as_json=as_json,
-        text=f"Version {version} of {model} gets {wanted} % of the traffic.",
-    )
-
-
-def weights(model: Model, data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
-    """Show how the model's traffic is divided now."""
-    found = _running_model(settings_for(data_dir), model)
-    rows = [(version, f"{weight} %") for version, weight in found["weights"].items()]
-    emit(found["weights"], as_json=as_json, text=table(["VERSION", "WEIGHT"], rows))
-
-
-def _wait_for_weight(settings: Settings, model: str, version: int, weight: int) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        found = _running_model(settings, model)
-        if found["weights"].get(str(version)) == weight and found["in_force"]:
-            return
-        time.sleep(0.1)
-    trouble = found["trouble"] or f"see `canari logs bento-{model}-{version}`"
-    raise CanariError(f"version {version} of {model} is wanted at {weight} % but does not answer yet: {trouble}")
-
-
-def _running_model(settings: Settings, model: str) -> dict[str, Any]:
-    models = status_file(settings)["models"]
-    for found in models:
-        if found["model"] == model:
-            return dict(found)
-    raise CanariError(f"there is no model {model!r} here; those there are: {', '.join(m['model'] for m in models)}")
+        found = store.versions(engine, model)
+    return [
+        {"model": v.model, "version": v.number, **{name: getattr(v, name) for name in _VERSION_FIELDS}} for v in found
+    ]
 
 
 def _guess(content: bytes) -> str:

@@ -16,8 +16,10 @@ from canari.cli.common import (
     DEFAULT_DATA_DIR,
     AsJson,
     DataDir,
+    Url,
     emit,
     err,
+    gateway,
     out,
     service,
     settings_for,
@@ -25,6 +27,7 @@ from canari.cli.common import (
     table,
 )
 from canari.errors import CanariError
+from canari.remote import checked
 from canari.settings import Settings
 
 _START_SECONDS = 900.0
@@ -80,9 +83,19 @@ def down(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
     emit({"stopped": True}, as_json=as_json, text="Stopped: nothing runs any more, and everything is kept.")
 
 
-def status(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
+def status(
+    url: Url = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
     """Show the platform's processes, and each model's versions and weights."""
-    found = _shown(status_file(settings_for(data_dir)))
+    settings = settings_for(data_dir)
+    if url is not None:
+        with gateway(settings, url=url) as client:
+            elsewhere = checked(client.get("/api/status"))
+        emit(elsewhere, as_json=as_json, text=_elsewhere_table(elsewhere["models"]))
+        return
+    found = _shown(status_file(settings))
     if as_json:
         emit(found, as_json=True, text="")
         return
@@ -134,6 +147,16 @@ def _models_table(models: list[dict[str, Any]]) -> Table:
         for model in models
     ]
     return table(["MODEL", "STABLE", "CANARY", "WEIGHTS", "PROCESSES"], rows)
+
+
+def _elsewhere_table(models: list[dict[str, Any]]) -> Table:
+    rows = []
+    for model in models:
+        canary, day = model["canary"], model["last_day"]
+        on_trial = f"v{canary['version']} {canary['weight']} %" if canary else None
+        satisfied = None if day["satisfaction"] is None else f"{day['satisfaction']:.0%}"
+        rows.append((model["name"], model["stable"], on_trial, day["predictions"], day["feedback"], satisfied))
+    return table(["MODEL", "STABLE", "CANARY", "PREDICTIONS", "FEEDBACK", "SATISFIED"], rows)
 
 
 def _tail(file: Path, lines: int) -> list[str]:

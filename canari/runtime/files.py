@@ -4,6 +4,7 @@ from __future__ import annotations
 
 RUNTIME_FILES: tuple[str, ...] = (
     "canari/__init__.py",
+    "canari/archive.py",
     "canari/errors.py",
     "canari/ids.py",
     "canari/spec.py",

@@ -102,6 +102,19 @@ def put_account(
     return Account(name, frozenset(scopes), frozenset(models))
 
 
+def ensure_account(engine: Engine, name: str, password: str, *, scopes: Collection[Scope]) -> bool:
+    """Have an account that this password opens; whether anything had to change. A disabled one stays as it is.
+
+    Raises CanariError where the password is too short.
+    """
+    with engine.connect() as connection:
+        row = connection.execute(select(t.accounts).where(t.accounts.c.name == name)).first()
+    if row is not None and (row.disabled_at is not None or matches(row.password_hash, password)):
+        return False
+    put_account(engine, name, password, scopes=scopes)
+    return True
+
+
 def authenticate(engine: Engine, name: str, password: str) -> Account | None:
     """The account, if the password is its own and it is not disabled; an unknown name takes as long to refuse."""
     with engine.connect() as connection:

@@ -39,8 +39,18 @@ def deploy(engine: Engine, model: str, number: int, *, weight: int, actor: str) 
         elif opened.weight != weight:
             opened = _move(connection, opened, weight, actor)
         if opened.weight == 100:
-            _settle(connection, opened, RolloutState.PROMOTED, 100, "all traffic by hand", actor)
-            connection.execute(update(t.models).where(t.models.c.name == model).values(stable=number))
+            _promote(connection, opened, "all traffic by hand", actor)
+        return _read(connection, opened.id)
+
+
+def promote(engine: Engine, model: str, *, reason: str, actor: str) -> Rollout:
+    """Make the version on trial the stable one; raises CanariError where no rollout is open."""
+    with engine.begin() as connection:
+        _lock_model(connection, model)
+        opened = _open(connection, model)
+        if opened is None:
+            raise CanariError(f"no rollout of {model} is open: there is nothing to promote")
+        _promote(connection, opened, reason, actor)
         return _read(connection, opened.id)
 
 
@@ -138,6 +148,11 @@ def _move(connection: Connection, rollout: Rollout, weight: int, actor: str) -> 
     moved = _rollout(connection.execute(statement).mappings().one())
     _decide(connection, moved, "weight", weight, "by hand", actor)
     return moved
+
+
+def _promote(connection: Connection, rollout: Rollout, reason: str, actor: str) -> None:
+    _settle(connection, rollout, RolloutState.PROMOTED, 100, reason, actor)
+    connection.execute(update(t.models).where(t.models.c.name == rollout.model).values(stable=rollout.canary))
 
 
 def _settle(

@@ -163,6 +163,27 @@ feedback = Table(
     Index("feedback_subject_idx", "subject"),
 )
 
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("since", DateTime(timezone=True), nullable=False),
+    Column("until", DateTime(timezone=True), nullable=False),
+    Column("predictions", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("lost", BigInteger, nullable=False),
+    Column("voted", BigInteger, nullable=False),
+    Column("satisfied", BigInteger, nullable=False),
+    Column("labelled", BigInteger, nullable=False),
+    Column("correct", BigInteger, nullable=False),
+    Column("answers", JSONB, nullable=False),
+    _moment("measured_at"),
+    ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"], name="evaluations_version_fkey"),
+    Index("evaluations_window_key", "model", "version", "until", "since", unique=True),
+)
+
 samples = Table(
     "samples",
     metadata,

@@ -38,23 +38,46 @@ def allot(engine: Engine, spec: ModelSpec, *, manifest_digest: str | None, synth
     """Take the model's next number for a version about to be trained."""
     with engine.begin() as connection:
         _put_spec(connection, spec)
-        number = connection.execute(
-            update(t.models)
-            .where(t.models.c.name == spec.name)
-            .values(last_version=t.models.c.last_version + 1)
-            .returning(t.models.c.last_version)
-        ).scalar_one()
-        connection.execute(
-            insert(t.versions).values(
-                model=spec.name,
-                number=number,
-                state=VersionState.BUILDING,
-                spec_hash=spec.hash,
-                manifest=manifest_digest,
-                synthetic=synthetic,
+        return _allot(connection, spec, state=VersionState.BUILDING, manifest=manifest_digest, synthetic=synthetic)
+
+
+def register(
+    engine: Engine,
+    built: ModelSpec,
+    *,
+    archive: str,
+    metrics: Mapping[str, Any],
+    synthetic: bool,
+    manifest_digest: str | None,
+) -> tuple[int, bool]:
+    """Number a version that was made elsewhere, ready at once; `built` is what it was built with.
+
+    The model must be there, and its live specification stays. Returns the number, and whether it is new: the same
+    archive keeps the number it has.
+    """
+    with engine.begin() as connection:
+        # Two pushes of one archive follow each other here, so the second finds the first's number.
+        connection.execute(select(t.models.c.name).where(t.models.c.name == built.name).with_for_update())
+        known = connection.execute(
+            select(func.min(t.versions.c.number)).where(
+                t.versions.c.model == built.name,
+                t.versions.c.archive == archive,
+                t.versions.c.state == VersionState.READY,
             )
+        ).scalar_one()
+        if known is not None:
+            return int(known), False
+        _keep_spec(connection, built)
+        number = _allot(
+            connection,
+            built,
+            state=VersionState.READY,
+            manifest=manifest_digest,
+            synthetic=synthetic,
+            archive=archive,
+            metrics=dict(metrics),
         )
-        return int(number)
+        return number, True
 
 
 def resume(engine: Engine, model: str, manifest_digest: str | None) -> int | None:
@@ -97,6 +120,29 @@ def version(engine: Engine, model: str, number: int) -> Version:
     raise CanariError(f"{model} has no version {number}; its versions: {numbers}")
 
 
+def built_spec(engine: Engine, model: str, number: int) -> ModelSpec:
+    """The specification a version was built with; the version must be there."""
+    query = (
+        select(t.specs.c.body)
+        .join(t.versions, t.versions.c.spec_hash == t.specs.c.hash)
+        .where(t.versions.c.model == model, t.versions.c.number == number)
+    )
+    with engine.connect() as connection:
+        return ModelSpec.model_validate(connection.execute(query).scalar_one())
+
+
+def manifest(engine: Engine, model: str, number: int) -> dict[str, Any] | None:
+    """What a version learned from and was judged on, as JSON values; None where that was not kept."""
+    query = (
+        select(t.manifests.c.body)
+        .join(t.versions, t.versions.c.manifest == t.manifests.c.digest)
+        .where(t.versions.c.model == model, t.versions.c.number == number)
+    )
+    with engine.connect() as connection:
+        body: dict[str, Any] | None = connection.execute(query).scalar_one_or_none()
+    return body
+
+
 def _mark(engine: Engine, model: str, number: int, **values: object) -> None:
     with engine.begin() as connection:
         connection.execute(
@@ -106,10 +152,25 @@ def _mark(engine: Engine, model: str, number: int, **values: object) -> None:
         )
 
 
-def _put_spec(connection: Connection, spec: ModelSpec) -> None:
+def _allot(connection: Connection, spec: ModelSpec, **values: object) -> int:
+    number = connection.execute(
+        update(t.models)
+        .where(t.models.c.name == spec.name)
+        .values(last_version=t.models.c.last_version + 1)
+        .returning(t.models.c.last_version)
+    ).scalar_one()
+    connection.execute(insert(t.versions).values(model=spec.name, number=number, spec_hash=spec.hash, **values))
+    return int(number)
+
+
+def _keep_spec(connection: Connection, spec: ModelSpec) -> None:
     connection.execute(
         upsert(t.specs).values(hash=spec.hash, model=spec.name, body=spec.document()).on_conflict_do_nothing()
     )
+
+
+def _put_spec(connection: Connection, spec: ModelSpec) -> None:
+    _keep_spec(connection, spec)
     statement = upsert(t.models).values(name=spec.name, spec_hash=spec.hash)
     connection.execute(
         statement.on_conflict_do_update(

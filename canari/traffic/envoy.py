@@ -11,12 +11,13 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from canari.errors import Problem
+from canari.errors import PROBLEM_JSON, Problem
+from canari.traffic.refusals import no_such_version, no_version_ready
 from canari.types import Split
 
 ARM_HEADER = "x-canari-arm"
 VERSION_HEADER = "x-canari-version"
-FEEDBACK, PORTAL = "feedback", "portal"
+FEEDBACK, PORTAL, FETCHER = "feedback", "portal", "fetcher"
 _TYPE = "type.googleapis.com/"
 _ROUTES = "canari"
 Value = dict[str, Any]
@@ -24,17 +25,17 @@ Value = dict[str, Any]
 
 def arm_cluster(model: str, version: int) -> str:
     """The cluster of a version's share of the split."""
-    return f"arm.{model}.{version}"
+    return f"arm/{model}/{version}"
 
 
 def pin_cluster(model: str, version: int) -> str:
     """The cluster of requests that asked for a version: its counters never mix with an arm's."""
-    return f"pin.{model}.{version}"
+    return f"pin/{model}/{version}"
 
 
 def shadow_cluster(model: str, version: int) -> str:
     """The cluster of mirrored requests."""
-    return f"shadow.{model}.{version}"
+    return f"shadow/{model}/{version}"
 
 
 def bootstrap(*, folder: Path, admin: Path, host: str, port: int) -> Value:
@@ -87,8 +88,8 @@ def _connection_manager(routes_source: Value) -> Value:
 
 
 def clusters(splits: Iterable[Split], sockets: Path) -> list[Value]:
-    """A cluster for the feedback API, the portal, and each arm, pin and shadow; upstreams are Unix sockets."""
-    found = [_cluster(FEEDBACK, sockets / "feedback.sock"), _cluster(PORTAL, sockets / "portal.sock")]
+    """A cluster for each service, and for each arm, pin and shadow; upstreams are Unix sockets."""
+    found = [_cluster(service, sockets / f"{service}.sock") for service in (FEEDBACK, PORTAL, FETCHER)]
     for split in splits:
         arms = [share.arm.version for share in split.shares]
         for name, versions in ((arm_cluster, arms), (pin_cluster, split.pins)):
@@ -105,6 +106,8 @@ def routes(splits: Iterable[Split]) -> Value:
     for split in splits:
         table += _model_routes(split)
     table += [
+        # A fetch and the prediction after it each have their own limit: the sum of both is not this route's to cut.
+        {"match": {"safe_regex": {"regex": "/api/[^/]+/predict-url"}}, "route": {"cluster": FETCHER, "timeout": "0s"}},
         {"match": {"prefix": "/api/"}, "route": _to(FEEDBACK)},
         {"match": {"path_separated_prefix": "/v2"}, "route": _to(FEEDBACK)},
         {
@@ -130,27 +133,24 @@ def _model_routes(split: Split) -> list[Value]:
     predict: Value = {"path": f"/api/{split.model}/predict"}
     protocol: Value = {"path_separated_prefix": f"/v2/models/{split.model}"}
     versioned: Value = {"path_separated_prefix": f"/v2/models/{split.model}/versions"}
-    table: list[Value] = []
+    absent = _refusal(no_such_version(split.model, split.pins))
+    # What a path names goes before what a header names: so it is on Kubernetes, where the longest path wins.
+    table: list[Value] = [
+        {"match": {"path_separated_prefix": f"/v2/models/{split.model}/versions/{version}"}, **_pin(split, version)}
+        for version in split.pins
+    ]
+    table.append({"match": versioned, **absent})
     for version in split.pins:
         pinned = {"name": VERSION_HEADER, "string_match": {"exact": str(version)}}
-        to = _pin(split, version)
-        by_path = {"path_separated_prefix": f"/v2/models/{split.model}/versions/{version}"}
-        table += [{"match": {**match, "headers": [pinned]}, **to} for match in (predict, protocol)]
-        table.append({"match": by_path, **to})
-    running = ", ".join(map(str, split.pins)) or "none"
-    absent = _refusal(
-        Problem(404, "no-such-version", f"This version of {split.model} is not running; those that are: {running}.")
-    )
+        table += [{"match": {**match, "headers": [pinned]}, **_pin(split, version)} for match in (predict, protocol)]
     any_pin = {"name": VERSION_HEADER, "present_match": True}
     table += [{"match": {**match, "headers": [any_pin]}, **absent} for match in (predict, protocol)]
-    table.append({"match": versioned, **absent})
     return table + [{"match": match, **_arms(split)} for match in (predict, protocol)]
 
 
 def _arms(split: Split) -> Value:
     if not split.shares:
-        detail = f"No version of {split.model} is ready yet: try again in a moment."
-        return _refusal(Problem(503, "no-version-ready", detail), retry_after=5)
+        return _refusal(no_version_ready(split.model))
     weighted = [
         {
             "name": arm_cluster(split.model, share.arm.version),
@@ -190,15 +190,13 @@ def _stamp(value: str) -> Value:
     return {"header": {"key": ARM_HEADER, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
-def _refusal(problem: Problem, *, retry_after: int | None = None) -> Value:
-    headers = [("content-type", "application/problem+json")]
-    if retry_after is not None:
-        headers.append(("retry-after", str(retry_after)))
+def _refusal(problem: Problem) -> Value:
+    headers = {"content-type": PROBLEM_JSON, **{name.lower(): value for name, value in problem.headers.items()}}
     return {
         "direct_response": {"status": problem.status, "body": {"inline_string": problem.encode().decode()}},
         "response_headers_to_add": [
             {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-            for key, value in headers
+            for key, value in headers.items()
         ],
     }
 

@@ -12,7 +12,8 @@ import httpx
 
 from canari.launch.processes import Program
 from canari.traffic import envoy
-from canari.types import Split
+from canari.traffic.counters import Counters, parse, statistics
+from canari.types import Arm, Split
 
 
 class EnvoyFiles:
@@ -76,6 +77,17 @@ class EnvoyFiles:
         if any(self._active(cluster["name"]) for cluster in leaving):
             return False
         return self._in_force("clusters.json", wanted, "cluster_manager.cds.version_text")
+
+    def counters(self) -> Counters:
+        """What Envoy counted of each arm. Raises httpx.HTTPError or OSError where it does not answer."""
+        # Envoy makes its socket anew at each start: the file tells one process from the next.
+        made = self._admin.stat()
+        page = self._client.get("http://envoy/stats/prometheus", params={"filter": statistics("arm/[^.]+")})
+        return {f"{made.st_ino}.{made.st_ctime_ns}": parse(page.raise_for_status().text)}
+
+    def arms(self, split: Split) -> dict[str, Arm]:
+        """The cluster of each arm of a split."""
+        return {envoy.arm_cluster(split.model, share.arm.version): share.arm for share in split.shares}
 
     def unused(self, model: str, version: int) -> bool:
         """Whether no request is on its way to a version."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -24,14 +25,14 @@ from canari.launch.versions import ProcessLauncher
 from canari.settings import Layout, Settings
 from canari.store.engine import connect
 from canari.store.migrate import ensure_partitions
-from canari.tokens import Scope, issue, public_pem
+from canari.tokens import public_pem
 from canari.traffic.envoy_files import EnvoyFiles
 from services.controller.accounts import ensure_sample_accounts
+from services.controller.bento_token import bento_token
 from services.controller.demo import Demo
 from services.controller.families import WatchedFamilies
 from services.controller.loop import Observed, Reconciler
 
-_BENTO_TOKEN = timedelta(days=365)
 _HOUSEKEEPING_SECONDS = 3600.0
 
 
@@ -109,7 +110,8 @@ class Laptop:
         return self._urls
 
     def _programs(self, urls: Urls) -> list[Program]:
-        return [self._service("feedback", urls, "/api/health"), self._service("portal", urls, "/healthz")]
+        probes = {"feedback": "/api/health", "portal": "/healthz", "fetcher": "/healthz"}
+        return [self._service(name, urls, probe) for name, probe in probes.items()]
 
     def _service(self, name: str, urls: Urls, probe: str) -> Program:
         socket = self.layout.socket(name)
@@ -120,6 +122,11 @@ class Laptop:
                 "CANARI_DATA_DIR": str(self.layout.root),
                 "CANARI_SECURE_COOKIES": str(self.settings.secure_cookies).lower(),
             }
+        if name == "fetcher":
+            host = "127.0.0.1" if self.settings.host in {"0.0.0.0", "::"} else self.settings.host  # noqa: S104 - as given
+            environment["CANARI_GATEWAY_URL"] = f"http://{host}:{self.settings.port}"
+            # Its own settings, which mean nothing to anyone else.
+            environment |= {k: v for k, v in os.environ.items() if k.startswith("CANARI_FETCHER_")}
         return Program(
             name=name,
             argv=(sys.executable, "-m", f"services.{name}", "--uds", str(socket)),
@@ -146,14 +153,7 @@ class Laptop:
         return self._reconciler
 
     def _bento_token(self, model: str, number: int) -> str:
-        token, _ = issue(
-            self._key,
-            subject=f"bento:{model}:{number}",
-            scopes=[Scope.RECORD],
-            models=[model],
-            version=number,
-            lifetime=_BENTO_TOKEN,
-        )
+        token, _ = bento_token(self._key, model, number)
         return token
 
     def _models_waiting(self, engine: Engine, families: list[Family], urls: Urls) -> list[str]:

@@ -52,18 +52,25 @@ class Reconciler:
                 versions.put_spec(self.engine, spec)
                 logger.info("{}: specification {} is live", spec.name, spec.hash[:12])
 
-    def tick(self) -> list[Observed]:
-        """One round; returns what it saw. Raises only where the database or the gateway is away."""
+    def tick(self, models: Collection[str] | None = None) -> list[Observed]:
+        """One round; returns what it saw. Raises only where the database or the gateway is away.
+
+        `models` are those that are to run, all of them by default: any other's versions are stopped.
+        """
         specs = versions.live_specs(self.engine)
-        desired = rollouts.desired(self.engine)
+        desired = self._desired(models)
         if self._bootstrap(desired):
-            desired = rollouts.desired(self.engine)
+            desired = self._desired(models)
         observed = [self._run_versions(specs[model], stable, rollout) for model, (stable, rollout) in desired.items()]
         self._applied = {seen.model: seen.split for seen in observed}
         in_force = self.traffic.apply(list(self._applied.values()))
         if in_force:
             self._prune(observed)
         return [replace(seen, in_force=in_force) for seen in observed]
+
+    def _desired(self, models: Collection[str] | None) -> dict[str, tuple[int | None, Rollout | None]]:
+        desired = rollouts.desired(self.engine)
+        return desired if models is None else {model: it for model, it in desired.items() if model in models}
 
     def _bootstrap(self, desired: Mapping[str, tuple[int | None, Rollout | None]]) -> bool:
         """Give a model that has no version yet its first ready one; whether there was any."""
@@ -78,26 +85,32 @@ class Reconciler:
         return deployed
 
     def _run_versions(self, spec: ModelSpec, stable: int | None, rollout: Rollout | None) -> Observed:
-        wanted = {stable, rollout.canary if rollout else None, rollout.stable if rollout else None} - {None}
-        before = self._applied.get(spec.name)
-        serving = {share.arm.version for share in before.shares} if before else set()
-        # After a restart nothing is known to serve: whatever runs may, until what is wanted answers.
-        serving = serving or {number for model, number in self.launcher.running() if model == spec.name}
+        arms = {stable, rollout.canary if rollout else None, rollout.stable if rollout else None}
+        states, trouble = self._ensure_all(spec, {number for number in arms if number is not None})
+        split = split_for(spec, stable, rollout, _ready(states))
+        if not split.shares:
+            before = self._applied.get(spec.name)
+            serving = {share.arm.version for share in before.shares} if before else set()
+            # After a restart nothing is known to serve: whatever runs may, until what is wanted answers.
+            serving = serving or {number for model, number in self.launcher.running() if model == spec.name}
+            others, _ = self._ensure_all(spec, serving - set(states))
+            states |= others
+            if ready := _ready(states):
+                last = before if before and {s.arm.version for s in before.shares} <= ready else None
+                split = last if last and last.shares else split_for(spec, max(ready), None, ready)
+        self._tell(spec.name, trouble)
+        return Observed(spec.name, stable, rollout, states, split, trouble)
+
+    def _ensure_all(self, spec: ModelSpec, numbers: Collection[int]) -> tuple[dict[int, State], str | None]:
         states: dict[int, State] = {}
         trouble = None
-        for number in sorted(n for n in wanted | serving if n is not None):
+        for number in sorted(numbers):
             try:
                 states[number] = self._ensure(spec, number)
             except (CanariError, OSError) as error:
                 states[number] = State.ABSENT
                 trouble = str(error)
-        self._tell(spec.name, trouble)
-        ready = {number for number, state in states.items() if state is State.READY}
-        split = split_for(spec, stable, rollout, ready & wanted)
-        if not split.shares and ready:
-            last = before if before and {s.arm.version for s in before.shares} <= ready else None
-            split = last if last and last.shares else split_for(spec, max(ready), None, ready)
-        return Observed(spec.name, stable, rollout, states, split, trouble)
+        return states, trouble
 
     def _ensure(self, spec: ModelSpec, number: int) -> State:
         version = versions.version(self.engine, spec.name, number)
@@ -126,3 +139,7 @@ class Reconciler:
             if trouble:
                 logger.warning("{}: {}", model, trouble)
             self._troubles[model] = trouble or ""
+
+
+def _ready(states: Mapping[int, State]) -> set[int]:
+    return {number for number, state in states.items() if state is State.READY}

@@ -1,27 +1,34 @@
-"""`python -m services.feedback --uds PATH`: the feedback API on a Unix socket, its settings from `CANARI_*`."""
+"""`python -m services.feedback --uds PATH` or `--port N`: the feedback API, its settings from `CANARI_*`."""
 
 from __future__ import annotations
 
 import sys
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from loguru import logger
 
+from canari.archives import archives, sweep
 from canari.errors import CanariError
+from canari.keys import signing_key
 from canari.runtime.logs import configure
 from canari.settings import Settings
 from canari.store.engine import connect
+from canari.store.migrate import wait_for_schema
 from services.feedback.app import THREADS, create_app
 from services.feedback.context import Context
-from services.web.server import serve, socket_argument
+from services.web.server import address_arguments, serve
+
+_SCHEMA_SECONDS = 300.0
 
 
 def main() -> None:
     """Read the settings, open what is needed, and serve."""
-    uds = socket_argument("services.feedback", "The feedback API.")
+    address = address_arguments("services.feedback", "The feedback API.")
     settings = Settings()
     configure(settings.log_format, settings.log_level)
-    serve(create_app(_context(settings)), uds)
+    context = _context(settings)
+    wait_for_schema(context.engine, seconds=_SCHEMA_SECONDS, tell=lambda what: logger.info("waiting for {}", what))
+    sweep(context.archives.staging)
+    serve(create_app(context), address)
 
 
 def _context(settings: Settings) -> Context:
@@ -29,21 +36,11 @@ def _context(settings: Settings) -> Context:
         raise CanariError("CANARI_DATABASE_URL is not set: give the application role's URL, postgresql://...")
     return Context(
         engine=connect(settings.database_url, pool=THREADS),
-        key=_signing_key(settings),
-        archives=settings.layout.archives,
+        key=signing_key(settings.keys),
+        archives=archives(settings.archives_url, settings.layout.archives),
+        archive_max_bytes=settings.archive_max_bytes,
         secure_cookies=settings.secure_cookies,
     )
-
-
-def _signing_key(settings: Settings) -> Ed25519PrivateKey:
-    file = settings.layout.keys / "signing.pem"
-    try:
-        key = load_pem_private_key(file.read_bytes(), password=None)
-    except OSError as error:
-        raise CanariError(f"{file} cannot be read: {error.strerror}; the controller makes it at its start") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise CanariError(f"{file} does not hold an Ed25519 key")
-    return key
 
 
 if __name__ == "__main__":

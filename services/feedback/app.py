@@ -10,8 +10,22 @@ from fastapi import FastAPI
 
 from canari import __version__
 from canari.runtime.client import PREDICTIONS
-from services.feedback import away, intake, internal, lookups, models, openapi, sessions, status, votes
+from services.feedback import (
+    absent,
+    away,
+    intake,
+    internal,
+    lookups,
+    models,
+    openapi,
+    pushes,
+    sessions,
+    status,
+    steering,
+    votes,
+)
 from services.feedback.context import STATUS_SECONDS, STATUS_SHARE, Cached, Context
+from services.feedback.metrics import StoreCollector
 from services.web import problems
 from services.web.requests import RequestMetrics, RequestMiddleware, metrics_route
 
@@ -48,10 +62,19 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.status = Cached(lambda: status.gather(context.engine), STATUS_SECONDS, STATUS_SHARE)
     metrics = RequestMetrics("feedback")
-    app.add_middleware(RequestMiddleware, metrics=metrics, most_bytes={PREDICTIONS: intake.MOST_BYTES})
+    metrics.registry.register(StoreCollector(context.engine))
+    app.add_middleware(
+        RequestMiddleware,
+        metrics=metrics,
+        most_bytes={
+            PREDICTIONS: intake.MOST_BYTES,
+            pushes.ARCHIVE_PATHS: context.archive_max_bytes,
+            pushes.VERSION_PATHS: pushes.MOST_VERSION_BYTES,
+        },
+    )
     problems.install(app, away.PROBLEMS)
     # Names under /api that are no model's come first.
-    for part in (status, sessions, models, votes, lookups, internal):
+    for part in (status, sessions, models, pushes, steering, votes, lookups, internal, absent):
         app.include_router(part.router)
     app.router.routes.append(metrics_route(metrics))
     openapi.complete(app)

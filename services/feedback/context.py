@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,6 +14,7 @@ from loguru import logger
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from canari.archives import Archives
 from canari.errors import Problem
 from canari.spec import ModelSpec
 from canari.store import access, versions
@@ -51,11 +51,12 @@ class Cached(Generic[T]):
 
 @dataclass
 class Context:
-    """The database, the signing key, and where archives lie."""
+    """The database, the signing key, and where archives are kept."""
 
     engine: Engine
     key: Ed25519PrivateKey
-    archives: Path
+    archives: Archives
+    archive_max_bytes: int = 2**30
     secure_cookies: bool = False
     attempts: Attempts = field(default_factory=Attempts)
 

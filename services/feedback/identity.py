@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from canari.errors import Problem
 from canari.spec import ModelSpec
 from canari.tokens import SESSION_COOKIE, Identity, Scope, bearer
-from services.feedback.context import InContext
+from services.feedback.context import Context, InContext
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
@@ -70,6 +70,16 @@ def require_identity(identity: Who) -> Identity:
     if identity is None:
         raise _unauthorised("A token or a session is needed: Authorization: Bearer TOKEN, or POST /api/session.")
     return identity
+
+
+Known = Annotated[Identity, Depends(require_identity)]
+
+
+def operated(context: Context, model: str, identity: Identity) -> ModelSpec:
+    """The live specification of a model that the request's bearer may operate; raises Problem 403 or 404."""
+    spec = context.spec(model)
+    require(identity, Scope.OPERATE, spec)
+    return spec
 
 
 def require_bento(identity: Annotated[Identity, Depends(require_identity)]) -> Identity:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import StreamingResponse
 
 from canari.errors import Problem
 from canari.runtime.client import PREDICTIONS, REVOCATIONS
@@ -47,9 +47,11 @@ def revocations(context: InContext) -> Revocations:
 
 
 @router.get("/internal/bentos/{sha256}", dependencies=[Depends(require_bento)])
-def archive(sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")], context: InContext) -> FileResponse:
+def archive(sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")], context: InContext) -> StreamingResponse:
     """A version's bento, by the SHA-256 of its archive."""
-    file = context.archives / f"{sha256}.tar.gz"
-    if not file.is_file():
-        raise Problem(404, "unknown-archive", f"There is no bento archive {sha256}.")
-    return FileResponse(file, media_type="application/gzip")
+    try:
+        stored = context.archives.open(sha256)
+    except KeyError:
+        raise Problem(404, "unknown-archive", f"There is no bento archive {sha256}.") from None
+    headers = {"Content-Length": str(stored.size)}
+    return StreamingResponse(stored.blocks(), media_type="application/gzip", headers=headers)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from canari.errors import PROBLEM_JSON
 from services.web.problems import ProblemDetails, problems
 
 _MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}, "example": "cats_dogs"}
@@ -45,7 +46,8 @@ _PREDICTION = _object(
         "timing_ms": {"type": "object", "additionalProperties": _FLOAT},
     }
 )
-_PREDICT = {
+_PROBLEM = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+_PREDICT: dict[str, Any] = {
     "tags": ["Predictions"],
     "summary": "Ask a model",
     "description": "The input is the body as it is, a form's file, or JSON that holds it in base64; a row is JSON.",
@@ -95,7 +97,31 @@ _INFER = {
         "400": {"description": "The request is not as the protocol says: `error` tells what is."},
     },
 }
-_OF_THE_MODELS = {"/api/{model}/predict": {"post": _PREDICT}, "/v2/models/{model}/infer": {"post": _INFER}}
+_PREDICT_URL = _PREDICT | {
+    "summary": "Ask a model about the photo at an address",
+    "description": "The photo is fetched from the public Internet and passed on; the answer is the model's.",
+    "operationId": "predictUrl",
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": _object({"url": {"type": "string", "format": "uri"}}),
+                "example": {"url": "https://example.com/cat.jpg"},
+            }
+        },
+    },
+    "responses": {
+        **_PREDICT["responses"],
+        **{str(k): v for k, v in problems(422).items()},
+        "502": {"description": "The site did not give the photo.", "content": _PROBLEM},
+        "504": {"description": "The site did not give the photo in time.", "content": _PROBLEM},
+    },
+}
+_OF_THE_MODELS = {
+    "/api/{model}/predict": {"post": _PREDICT},
+    "/api/{model}/predict-url": {"post": _PREDICT_URL},
+    "/v2/models/{model}/infer": {"post": _INFER},
+}
 
 
 def _drop_frameworks_errors(document: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from canari.types import VersionState
 
 _ID = "0198c6a2-7f6e-7d52-8f0a-2f9f4f0a3b11"
 # PostgreSQL's text holds every character but this one.
-_NO_NUL = r"^[^\x00]*$"
+NO_NUL = r"^[^\x00]*$"
 
 
 class FeedbackIn(BaseModel):
@@ -35,7 +35,7 @@ class FeedbackIn(BaseModel):
     prediction_id: UUID = Field(description="The answer's `prediction_id`.")
     right: bool = Field(strict=True, description="Whether the answer was right.")
     label: str | None = Field(default=None, description="What it really was: one of the model's labels.")
-    comment: Annotated[str, StringConstraints(max_length=2000, pattern=_NO_NUL)] | None = Field(
+    comment: Annotated[str, StringConstraints(max_length=2000, pattern=NO_NUL)] | None = Field(
         default=None, description="Anything else worth knowing."
     )
 
@@ -191,57 +191,6 @@ class History(BaseModel):
     decisions: list[DecisionOut]
 
 
-class CanaryOut(BaseModel):
-    """The version on trial and its share of the traffic."""
-
-    version: int
-    weight: int
-
-
-class LastDay(BaseModel):
-    """The last 24 hours."""
-
-    predictions: int = Field(description="Answered requests.")
-    feedback: int = Field(description="Answers that somebody said were right or wrong.")
-    satisfaction: float | None = Field(description="Share of these that were right; null without feedback.")
-
-
-class ModelStatus(BaseModel):
-    """How a model does."""
-
-    name: str
-    title: Text
-    input: InputKind
-    stable: int | None
-    canary: CanaryOut | None
-    versions: list[VersionOut] = Field(description="The newest, newest first.")
-    last_day: LastDay
-    lost: int = Field(description="Predictions that were made and never arrived here.")
-
-
-class Status(BaseModel):
-    """How the platform does."""
-
-    version: str = Field(description="Canari's own version.")
-    models: list[ModelStatus]
-
-
-class DatabaseStatus(BaseModel):
-    """How the database does."""
-
-    reachable: bool
-    server_version: str | None = None
-    schema_revision: str | None = None
-    size_bytes: int | None = None
-
-
-class Health(BaseModel):
-    """The process answers, and so does its database."""
-
-    status: Literal["ok"] = "ok"
-    database: Literal["ok"] = "ok"
-
-
 class Login(BaseModel):
     """A name and a password."""
 
@@ -284,11 +233,3 @@ class Revocations(BaseModel):
     """The ids of tokens that are good no more."""
 
     revoked: list[str]
-
-
-class ServerMetadata(BaseModel):
-    """The Open Inference Protocol's server metadata."""
-
-    name: str
-    version: str
-    extensions: list[str]

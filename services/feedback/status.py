@@ -11,11 +11,21 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from canari import __version__
 from canari.spec import ModelSpec
-from canari.store import feedback, predictions, rollouts, versions
+from canari.store import evaluations, feedback, predictions, rollouts, versions
+from canari.store.evaluations import LiveEvaluation
 from canari.types import Rollout
 from services.feedback.context import Cached, InContext
 from services.feedback.models import version_out
-from services.feedback.schemas import CanaryOut, DatabaseStatus, Health, LastDay, ModelStatus, ServerMetadata, Status
+from services.feedback.status_schemas import (
+    CanaryOut,
+    DatabaseStatus,
+    EvaluationOut,
+    Health,
+    LastDay,
+    ModelStatus,
+    ServerMetadata,
+    Status,
+)
 from services.web.problems import problems
 
 router = APIRouter()
@@ -32,7 +42,12 @@ def gather(engine: Engine) -> Status:
     since = datetime.now(UTC) - timedelta(days=1)
     desired = rollouts.desired(engine)
     specs = versions.live_specs(engine)
-    models = [_model_status(engine, spec, *desired.get(name, (None, None)), since) for name, spec in specs.items()]
+    measured = evaluations.latest(engine)
+    models = []
+    for name, spec in specs.items():
+        stable, rollout = desired.get(name, (None, None))
+        evaluation = None if stable is None else measured.get((name, stable))
+        models.append(_model_status(engine, spec, stable, rollout, evaluation, since))
     return Status(version=__version__, models=models)
 
 
@@ -92,7 +107,12 @@ def _ask_database(context: InContext) -> None:
 
 
 def _model_status(
-    engine: Engine, spec: ModelSpec, stable: int | None, rollout: Rollout | None, since: datetime
+    engine: Engine,
+    spec: ModelSpec,
+    stable: int | None,
+    rollout: Rollout | None,
+    evaluation: LiveEvaluation | None,
+    since: datetime,
 ) -> ModelStatus:
     said = feedback.summary(engine, spec.name, since)
     votes, satisfied = sum(s.n for s in said), sum(s.satisfied for s in said)
@@ -110,4 +130,5 @@ def _model_status(
             satisfaction=satisfied / votes if votes else None,
         ),
         lost=sum(predictions.losses(engine, spec.name).values()),
+        evaluation=None if evaluation is None else EvaluationOut.model_validate(evaluation),
     )

@@ -1,1 +1,1 @@
-"""Work that begins and ends: adding samples, training versions."""
+"""Work that begins and ends: training versions, and what a platform on a cluster needs done now and then."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from sqlalchemy import Engine
@@ -15,18 +15,20 @@ from sqlalchemy.engine import make_url
 
 from canari.errors import CanariError
 from canari.family import find_family
-from canari.registry import Registry
 from canari.settings import Settings
 from canari.store.engine import connect
+from services.jobs import operations
 from services.jobs.progress import reporting
-from services.jobs.samples import add_folder
-from services.jobs.train import Order, Outcome, train_version
+
+if TYPE_CHECKING:
+    from services.jobs.train import Outcome
 
 _DEMO_SAMPLES = 200
 _DEMO_EPOCHS = 10
 _SHOWN = 10
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+operations.add_to(app)
 Model = Annotated[str, typer.Argument(help="The model's name, such as cats_dogs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
 
@@ -44,6 +46,11 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train the model's next version, measure it, export it and keep its bento."""
+    from canari.archives import archives
+    from canari.registry import Registry
+    from services.jobs.making import Order
+    from services.jobs.train import train_version
+
     options = _options(option or [])
     if base_weights is not None:
         options["base_weights"] = base_weights if base_weights == "imagenet" else str(Path(base_weights).resolve())
@@ -57,12 +64,38 @@ def train(
     family = find_family(settings.families_dir, model)
     with _database(settings) as engine, reporting() as report:
         registry = Registry(_lineage_url(settings), settings.layout.mlflow)
+        kept = archives(settings.archives_url, settings.layout.archives)
         order = Order(seed, data, generate, options)
         try:
-            outcome = train_version(engine, settings.layout, family, order, registry, report)
+            outcome = train_version(engine, settings.layout, kept, family, order, registry, report)
         except KeyboardInterrupt:
             raise CanariError("stopped; the same command goes on from here") from None
     _say(_train_result(model, outcome), _train_text(model, outcome), as_json=as_json)
+
+
+@app.command()
+def pack(
+    model: Model,
+    to: Annotated[Path, typer.Option(help="The folder that gets the package, as MODEL/package.json and its archive.")],
+    data: Annotated[Path | None, typer.Option(help="A folder per label.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Train on synthetic samples instead.")] = False,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed and data train the same.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train a version into a package, with no platform and no database: `canari push` takes it to one."""
+    from services.jobs.making import Order
+    from services.jobs.pack import pack_version
+
+    if demo == (data is not None):
+        raise CanariError("a package is trained on --data DIR or, with --demo, on synthetic samples: choose one")
+    family = find_family(Settings().families_dir, model)
+    order = Order(seed, data, _DEMO_SAMPLES if demo else None, {"epochs": str(_DEMO_EPOCHS)} if demo else {})
+    with reporting() as report:
+        package = pack_version(family, order, to, report)
+    accuracy = package.evaluation.document()["accuracy"]
+    result = {"model": model, "package": str(package.folder), "archive": package.archive, "accuracy": accuracy}
+    text = f"{model}: {package.folder} is written: {accuracy:.1%} right{_skipped(package.skipped)}"
+    _say(result | {"skipped": dict(package.skipped)}, text, as_json=as_json)
 
 
 @app.command()
@@ -72,6 +105,8 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Keep a folder's samples to learn from; those that are there already are left alone."""
+    from services.jobs.samples import add_folder
+
     settings = Settings()
     family = find_family(settings.families_dir, model)
     with _database(settings) as engine, reporting() as report:

@@ -13,6 +13,7 @@ from canari.family import Family
 from canari.settings import Layout
 from canari.store import samples, versions
 from canari.types import Sample
+from services.jobs.making import generate, place
 from services.jobs.progress import Report
 
 
@@ -30,7 +31,7 @@ def add_folder(engine: Engine, layout: Layout, family: Family, folder: Path, rep
     found = dataset.read_folder(folder, family, lambda done, total: report("read", done, total, {}))
     blobs = FolderBlobs(layout.blobs)
     for done, one in enumerate(found.samples, start=1):
-        blobs.put(_place(family), one.path.read_bytes())
+        blobs.put(place(family), one.path.read_bytes())
         report("keep", done, len(found.samples), {})
     versions.put_spec(engine, family.spec)
     added = samples.add(engine, family.name, found.samples)
@@ -41,16 +42,7 @@ def add_generated(
     engine: Engine, layout: Layout, family: Family, count: int, seed: int, report: Report
 ) -> list[Sample]:
     """Make `count` synthetic samples with the family's generator and keep them as such."""
-    blobs = FolderBlobs(layout.blobs)
-    made = []
-    for done, raw in enumerate(family.generate(count, seed), start=1):
-        sha256 = blobs.put(_place(family), raw.content)
-        made.append(dataset.sample(raw.content, raw.label, Path(_place(family)) / sha256, raw.source, family))
-        report("generate", done, count, {})
+    made = generate(layout, family, count, seed, report)
     versions.put_spec(engine, family.spec)
     samples.add(engine, family.name, made, synthetic=True)
     return made
-
-
-def _place(family: Family) -> str:
-    return f"samples/{family.name}"

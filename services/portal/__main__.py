@@ -1,4 +1,4 @@
-"""`python -m services.portal --uds PATH`: the portal on a Unix socket, its settings from `CANARI_*`."""
+"""`python -m services.portal --uds PATH` or `--port N`: the portal, its settings from `CANARI_*`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from canari.errors import CanariError
 from canari.runtime.logs import configure
 from canari.settings import Settings
 from services.portal.app import create_app
-from services.web.server import serve, socket_argument
+from services.web.server import address_arguments, serve
 
 
 def main() -> None:
     """Read the settings and serve."""
-    uds = socket_argument("services.portal", "The web pages.")
+    address = address_arguments("services.portal", "The web pages.")
     settings = Settings()
     configure(settings.log_format, settings.log_level)
-    serve(create_app(secure_cookies=settings.secure_cookies), uds)
+    serve(create_app(secure_cookies=settings.secure_cookies), address)
 
 
 if __name__ == "__main__":

@@ -49,15 +49,23 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _MEANINGS = {
+    400: "The request ended too early, or cannot be read.",
     401: "A token or a session is needed, or the one given is not good.",
     403: "The token or session does not allow this.",
     404: "There is no such thing.",
+    409: "It is at odds with how things stand now.",
     413: "The request is too large.",
     415: "The request is not of a kind that is accepted.",
     422: "The request is not as described; `errors` lists each fault.",
     429: "Too many requests; Retry-After says when to come back.",
     503: "The database does not answer; Retry-After says when to come back.",
 }
+
+
+def sentence(message: object) -> str:
+    """What a CanariError says to a person at a terminal, as a problem's detail says it."""
+    text = str(message)
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def problem_response(problem: Problem, request_id: str | None) -> Response:

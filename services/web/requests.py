@@ -47,13 +47,13 @@ class RequestMetrics:
 class RequestMiddleware:
     """ASGI middleware: takes the gateway's `x-request-id` or makes one; it is on the answer and on every log line.
 
-    A body over 64 KiB is refused, unless `most_bytes` names another limit for the path.
+    A body over 64 KiB is refused, unless `most_bytes` gives the path, by the pattern that it matches, another limit.
     """
 
     def __init__(self, app: ASGIApp, metrics: RequestMetrics, most_bytes: Mapping[str, int] | None = None) -> None:
         self._app = app
         self._metrics = metrics
-        self._most_bytes = most_bytes or {}
+        self._most_bytes = {re.compile(pattern): limit for pattern, limit in (most_bytes or {}).items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
@@ -62,7 +62,7 @@ class RequestMiddleware:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = scope["request_id"] = given if _REQUEST_ID.fullmatch(given) else str(new_id())
-        status, received, most = 0, 0, self._most_bytes.get(scope["path"], _MOST_BYTES)
+        status, received, most = 0, 0, self._limit(scope["path"])
 
         async def receive_within_limit() -> Message:
             nonlocal received
@@ -93,6 +93,9 @@ class RequestMiddleware:
                 await problem_response(problem, request_id)(scope, receive, send_with_id)
             finally:
                 self._note(scope, status, time.perf_counter() - started)
+
+    def _limit(self, path: str) -> int:
+        return next((limit for pattern, limit in self._most_bytes.items() if pattern.fullmatch(path)), _MOST_BYTES)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from canari.archives import FolderArchives
 from canari.errors import PROBLEM_JSON, Problem
 from canari.ids import new_id
 from canari.spec_file import load_spec
@@ -122,7 +123,7 @@ def empty_site(swept_database: Database, tmp_path: Path) -> Iterator[Site]:
 
 def serve(database: Database, archives: Path) -> Iterator[Site]:
     """Run portal, feedback API and made-up models on a port of their own."""
-    context = Context(database.engine, new_key(), archives)
+    context = Context(database.engine, new_key(), FolderArchives(archives))
     scores = {"cats_dogs": {"cat": 0.06, "dog": 0.94}, "drift": {"below": 0.2, "above": 0.8}}
     models = Models(context, scores)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -142,7 +143,8 @@ def serve(database: Database, archives: Path) -> Iterator[Site]:
 def _gateway(feedback: FastAPI, portal: FastAPI, models: ASGIApp) -> ASGIApp:
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "/api/")
-        app = models if path.endswith("/predict") else feedback if path.startswith("/api/") else portal
+        asked = path.endswith(("/predict", "/predict-url"))
+        app = models if asked else feedback if path.startswith("/api/") else portal
         await app(scope, receive, send)
 
     return gateway

@@ -67,6 +67,21 @@ def test_a_dropped_photo_is_answered_and_what_it_really_was_lands_in_the_databas
     assert site.models.asked[0][0] == "image/jpeg"
 
 
+def test_a_photo_may_be_named_by_its_address(site: Site, page: Page) -> None:
+    page.goto(site.url)
+    address = page.get_by_label("ou son adresse sur le web")
+    address.fill("cat.jpg")
+    page.get_by_role("button", name="Aller la chercher").click()
+    assert site.models.asked == []
+    address.fill("https://example.com/cat.jpg")
+    address.press("Enter")
+    expect(page.get_by_role("heading", level=2)).to_have_text("Chien, sûr à 94\u00a0%")
+    assert site.models.asked == [("application/json", b'{"url":"https://example.com/cat.jpg"}')]
+    site.models.refusals = [Problem(422, "address-not-public", "No.")]
+    address.press("Enter")
+    expect(page.get_by_text("Une photo se prend sur un site public")).to_be_visible()
+
+
 def test_a_mind_may_change(site: Site, page: Page) -> None:
     page.goto(f"{site.url}/models/cats_dogs")
     give(page)
@@ -116,7 +131,7 @@ def test_everything_can_be_done_from_the_keyboard(site: Site, page: Page) -> Non
         page.keyboard.press("Enter")
     chooser.value.set_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": photo()})
     expect(page.locator("#live")).to_have_text("Chien, sûr à 94\u00a0%")
-    for _ in range(2):
+    for _ in range(4):
         page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Non")).to_be_focused()
     assert page.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"

@@ -106,6 +106,11 @@ def test_a_second_version_gets_its_share_and_is_promoted_and_rolled_back(platfor
     until(lambda: platform.pid("bento-drift-1") is None, 20)
 
 
+def test_the_fetcher_answers_through_the_gateway_and_fetches_nothing_of_this_machine(platform: Platform) -> None:
+    refused = platform.client.post("/api/drift/predict-url", json={"url": "http://127.0.0.1/"})
+    assert (refused.status_code, refused.json()["title"]) == (422, "Address not public")
+
+
 @pytest.mark.parametrize("name", ["feedback", "envoy", "bento-drift", "portal", "postgres"])
 def test_whatever_is_killed_comes_back_and_loses_no_answered_prediction(platform: Platform, name: str) -> None:
     name = next(p["name"] for p in platform.status()["processes"] if p["name"].startswith(name) and p["pid"])
@@ -137,3 +142,11 @@ def test_a_new_up_adopts_what_a_killed_one_left(platform: Platform) -> None:
     (platform.data / "status.json").unlink()
     platform.start()
     assert {name: platform.pid(name) for name in names} == before
+
+
+def test_what_is_asked_of_an_installed_platform_passes_here_too(platform: Platform) -> None:
+    environment = {**os.environ, "CANARI_KEYS_DIR": str(platform.data / "keys")}
+    command = [sys.executable, "-m", "services.jobs", "probe", "--gateway-url", str(platform.client.base_url)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "passed drift: version" in done.stderr

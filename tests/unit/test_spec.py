@@ -58,7 +58,10 @@ def test_a_minimal_specification_has_sound_defaults() -> None:
         (GOOD + "label_titles:\n  c: {fr: c, en: c}\n", "'c', which is not one of `labels`"),
         (GOOD + "serving:\n  concurrency: 0\n", "model.yaml:6: serving.concurrency: Input should be greater"),
         (GOOD + "serving:\n  timeout: 3\n", "model.yaml:6: serving.timeout: a duration is a whole number and a unit"),
-        (GOOD + "serving:\n  speed: 3\n", "the fields here are: batch, concurrency, engine, timeout"),
+        (
+            GOOD + "serving:\n  speed: 3\n",
+            "the fields here are: batch, concurrency, engine, replicas, resources, timeout",
+        ),
         (GOOD + "canary:\n  steps: [5, 2]\n", "model.yaml:6: canary.steps"),
         (GOOD + "canary:\n  steps: [5, shadow]\n", "`shadow` may only come first"),
         (GOOD + "data:\n  train_on: all\n", "model.yaml:6: data.train_on: Input should be 'own', 'curated'"),

@@ -175,6 +175,26 @@ def test_a_rolled_back_canary_is_stopped(world: World) -> None:
     assert world.launcher.stopped == [("drift", 2)]
 
 
+def test_a_version_that_is_no_longer_wanted_is_left_alone_once_what_is_wanted_answers(world: World) -> None:
+    world.version()
+    world.settle()
+    world.deploy(world.version(), 100)
+    world.settle()
+    world.launcher.states["drift", 1] = State.STARTING
+    world.traffic.busy = {1}
+    (seen,) = world.controller().tick()
+    assert seen.states == {2: State.READY}
+
+
+def test_a_model_that_is_not_to_run_is_stopped(world: World) -> None:
+    world.version()
+    world.settle()
+    assert world.reconciler.tick([]) == []
+    assert world.launcher.stopped == [("drift", 1)]
+    world.settle()
+    assert world.traffic.weights() == {1: 100}
+
+
 def test_a_changed_specification_becomes_live(world: World) -> None:
     changed = SPEC.model_copy(update={"labels": ("under", "over"), "label_titles": {}})
     world.reconciler.register([changed])

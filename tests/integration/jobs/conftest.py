@@ -14,10 +14,12 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine
 
+from canari.archives import FolderArchives
 from canari.family import Family, find_family
 from canari.registry import Registry
 from canari.settings import Layout
-from services.jobs.train import Order, Outcome, train_version
+from services.jobs.making import Order
+from services.jobs.train import Outcome, train_version
 from tests.conftest import ROOT, Database
 
 
@@ -44,7 +46,8 @@ class Workshop:
 
     def train(self, order: Order) -> Outcome:
         registry = Registry(self.lineage_url, self.layout.mlflow)
-        return train_version(self.engine, self.layout, self.family, order, registry, self.report)
+        kept = FolderArchives(self.layout.archives)
+        return train_version(self.engine, self.layout, kept, self.family, order, registry, self.report)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`python -m services.jobs`, in a process of its own."""

@@ -1,7 +1,12 @@
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from sqlalchemy import text
 
@@ -11,8 +16,9 @@ from canari.store import versions
 from canari.store.engine import connect
 from canari.store.migrate import ensure_database
 from canari.types import VersionState
-from services.jobs.train import Order
+from services.jobs.making import Order
 from tests.integration.jobs.conftest import Workshop
+from tests.platform import until
 
 
 @pytest.fixture
@@ -57,3 +63,46 @@ def test_a_version_is_ready_though_mlflow_is_away(workshop: Workshop) -> None:
     version = versions.version(workshop.engine, "line", 1)
     assert version.state is VersionState.READY
     assert version.metrics["training"]["seed"] == 5
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of an MLflow server with a database and a folder of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/mlflow.db",
+        "--artifacts-destination",
+        str(tmp_path / "kept"),
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    until(lambda: healthy(url), 120)
+    yield url
+    process.terminate()
+    process.wait(30)
+
+
+def healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health").is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_a_server_of_mlflow_keeps_the_lineage_and_its_files(workshop: Workshop, server: str) -> None:
+    workshop.lineage_url = server
+    assert workshop.train(Order(seed=5, generate=60)).lineage
+    client = Registry(server, workshop.layout.mlflow)._client()
+    (registered,) = client.search_model_versions("name = 'line'")
+    files = {file.path for file in client.list_artifacts(registered.run_id)}
+    assert files == {"evaluation.png", "evaluation.json", "manifest.json", "model"}
+    assert not workshop.layout.mlflow.exists()
+
+
+def test_a_server_of_mlflow_that_is_away_keeps_no_version_from_being_ready(workshop: Workshop) -> None:
+    workshop.lineage_url = "http://127.0.0.1:1"
+    assert not workshop.train(Order(seed=5, generate=60)).lineage

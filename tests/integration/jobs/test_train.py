@@ -12,7 +12,7 @@ from canari.errors import CanariError
 from canari.export import onnx_scores
 from canari.store import tables, versions
 from canari.types import VersionState
-from services.jobs.train import Order
+from services.jobs.making import Order
 from tests.integration.jobs.conftest import Workshop
 
 GENERATED = Order(seed=1, generate=60)
@@ -181,13 +181,13 @@ def test_a_job_without_a_database_says_what_to_use_instead(workshop: Workshop) -
 def test_a_bento_that_cannot_be_built_is_told_in_bentomls_words(workshop: Workshop, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").touch()
     with pytest.raises(CanariError, match="BentoML could not build line:-1: ValueError: -1 is not a valid BentoML tag"):
-        build_bento(workshop.family, tmp_path, -1, workshop.layout)
+        build_bento(workshop.family, tmp_path, "-1", workshop.layout)
 
 
 def test_a_bento_that_a_killed_run_left_is_replaced(workshop: Workshop, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"half")
-    bento = build_bento(workshop.family, tmp_path, 3, workshop.layout)
+    bento = build_bento(workshop.family, tmp_path, "3", workshop.layout)
     (tmp_path / "model.onnx").write_bytes(b"whole")
-    assert build_bento(workshop.family, tmp_path, 3, workshop.layout) == bento
+    assert build_bento(workshop.family, tmp_path, "3", workshop.layout) == bento
     assert (bento / "src/artifact/model.onnx").read_bytes() == b"whole"
     assert "version: '3'" in (bento / "bento.yaml").read_text()

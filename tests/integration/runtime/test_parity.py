@@ -103,8 +103,7 @@ def test_a_hundred_photos_get_the_probabilities_that_keras_own_pipeline_gives(
     assert moved > 0.01
 
 
-def test_pixels_are_tensorflows_to_a_twentieth_of_a_level(photos: list[bytes]) -> None:
+def test_pixels_are_tensorflows_to_the_last_bit(photos: list[bytes]) -> None:
     kinds = [drawn(number) for number in range(100, 124)]
     worst = max(float(np.abs(as_trained(payload) - as_served(payload)).max()) for payload in [*photos, *kinds])
-    print(f"largest difference of a pixel: {worst:.2e} of 255")
-    assert worst < 0.05
+    assert worst == 0

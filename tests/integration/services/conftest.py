@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from canari.archives import FolderArchives
 from canari.spec import ModelSpec
 from canari.spec_file import load_spec
 from canari.store import rollouts, versions
@@ -68,6 +69,8 @@ def api(swept_database: Database, cats_dogs: ModelSpec, tmp_path: Path) -> Itera
     drift = load_spec(ROOT / "bentos" / "drift")
     closed = drift.model_copy(update={"access": drift.access.model_copy(update={"anonymous": False})})
     versions.put_spec(database.engine, closed)
-    context = Context(engine=database.engine, key=new_key(), archives=tmp_path)
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    context = Context(engine=database.engine, key=new_key(), archives=FolderArchives(archives))
     with TestClient(create_app(context)) as client:
         yield Api(client, context, database)

@@ -108,7 +108,7 @@ def test_a_bento_learns_which_tokens_are_revoked(api: Api) -> None:
 def test_an_archive_is_handed_out_by_its_digest(api: Api) -> None:
     digest = "ab" * 32
     assert api.client.get(f"/internal/bentos/{digest}", headers=api.bento()).status_code == 404
-    (api.context.archives / f"{digest}.tar.gz").write_bytes(b"an archive")
+    (api.context.archives.staging / f"{digest}.tar.gz").write_bytes(b"an archive")
     assert api.client.get(f"/internal/bentos/{digest}", headers=api.bento()).content == b"an archive"
     assert api.client.get(f"/internal/bentos/{digest}", headers=api.token(Scope.ADMIN)).status_code == 403
     assert api.client.get("/internal/bentos/..%2Fkeys", headers=api.bento()).status_code in {404, 422}

@@ -21,6 +21,7 @@ from canari.store import predictions
 from canari.tokens import Scope, issue, new_key, private_pem
 from tests.conftest import ROOT, Database
 from tests.integration.store.samples_of import prediction
+from tests.platform import until
 
 KEY = new_key()
 Started = subprocess.Popen[bytes]
@@ -149,3 +150,56 @@ def test_the_portal_needs_nothing_but_a_socket(folder: Path) -> None:
     finally:
         status, logs = end(process)
     assert status == 0, logs
+
+
+def test_the_fetcher_needs_neither_key_nor_database_and_says_which_setting_is_wrong(folder: Path) -> None:
+    uds = folder / "fetcher.sock"
+    process = start("fetcher", uds, CANARI_GATEWAY_URL="http://127.0.0.1:1", CANARI_FETCHER_ALLOW_PRIVATE="127.0.0.0/8")
+    try:
+        assert wait(process, uds, "/healthz").text == "ok"
+    finally:
+        status, logs = end(process)
+    assert status == 0, logs
+    wrong = start("fetcher", uds, CANARI_FETCHER_ALLOW_PRIVATE="10.0.0.0/8, here")
+    _, errors = wrong.communicate(timeout=60)
+    assert wrong.returncode == 1
+    assert errors.decode().startswith("canari fetcher: CANARI_FETCHER_ALLOW_PRIVATE: ")
+
+
+def test_a_service_answers_on_a_port_and_ends_in_order() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "services.portal", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+    try:
+        until(lambda: answered(f"http://127.0.0.1:{port}/healthz"), 60)
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert second.returncode == 1
+        assert f"port {port} of 127.0.0.1 is not free" in second.stderr
+    finally:
+        status, logs = end(process)
+    assert status == 0, logs
+
+
+def answered(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "one of the arguments --uds --port is required"),
+        (("--port", "0"), "'0' is no port: give a number from 1 to 65535"),
+        (("--uds", "a.sock", "--port", "8000"), "not allowed with argument"),
+        (("--uds", "a.sock", "--host", "0.0.0.0"), "--host goes with --port"),
+    ],
+)
+def test_an_address_that_is_none_is_refused(arguments: tuple[str, ...], told: str) -> None:
+    command = [sys.executable, "-m", "services.portal", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert told in done.stderr

@@ -64,6 +64,7 @@ def test_the_status_tells_how_each_model_does(api: Api, cats_dogs: ModelSpec) ->
         ],
         "last_day": {"predictions": 3, "feedback": 1, "satisfaction": 1.0},
         "lost": 2,
+        "evaluation": None,
     }
     assert (drift["name"], drift["stable"], drift["canary"], drift["versions"]) == ("drift", None, None, [])
     assert drift["last_day"] == {"predictions": 0, "feedback": 0, "satisfaction": None}
@@ -95,7 +96,7 @@ def test_health_and_the_protocols_metadata_answer(api: Api) -> None:
 def test_the_database_status_names_version_schema_and_size(api: Api) -> None:
     found = api.client.get("/api/status/db").json()
     assert found["reachable"] is True
-    assert found["schema_revision"] == "0001"
+    assert found["schema_revision"] == "0002"
     assert int(found["server_version"].split(".")[0]) >= 15
     assert found["size_bytes"] > 1_000_000
 

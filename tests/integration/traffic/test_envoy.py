@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import socketserver
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -16,8 +18,10 @@ import pytest
 
 from canari.launch.launcher import State
 from canari.launch.processes import Supervisor
+from canari.traffic.counters import Counts
 from canari.traffic.envoy_files import EnvoyFiles
 from canari.types import Arm, Share, Split
+from tests.routing import CASES, Case
 
 
 class Upstream(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -34,8 +38,12 @@ class Upstream(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 handler.rfile.read(int(handler.headers.get("content-length", 0)))
                 time.sleep(0.05 if "slow" in handler.path else 0)
                 self.seen.append((handler.path, handler.headers.get("x-canari-arm")))
+                status = int(handler.path.partition("status=")[2] or 200)
+                if status == 0:
+                    handler.close_connection = True
+                    return
                 body = name.encode()
-                handler.send_response(200)
+                handler.send_response(status)
                 handler.send_header("content-length", str(len(body)))
                 handler.end_headers()
                 handler.wfile.write(body)
@@ -53,20 +61,24 @@ class Upstream(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 class Gateway:
-    def __init__(self, files: EnvoyFiles, port: int, upstreams: dict[str, Upstream]) -> None:
+    in_force: Split
+
+    def __init__(self, files: EnvoyFiles, supervisor: Supervisor, port: int, upstreams: dict[str, Upstream]) -> None:
         self.files = files
+        self.supervisor = supervisor
         self.upstreams = upstreams
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
 
-    def split(self, *shares: tuple[int, int], mirror: int | None = None, rollout: int = 7) -> None:
+    def split(self, *shares: tuple[int, int], mirror: int | None = None, rollout: int = 7, seconds: float = 5) -> None:
         wanted = Split(
             model="cats_dogs",
             shares=tuple(Share(Arm(rollout, 2, version), weight) for version, weight in shares),
             pins=tuple(version for version, _ in shares),
-            timeout_seconds=5,
+            timeout_seconds=seconds,
             mirror=mirror,
         )
         until(lambda: self.files.apply([wanted]))
+        self.in_force = wanted
 
 
 def raw_get(gateway: Gateway, path: str) -> str:
@@ -84,20 +96,33 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+@pytest.fixture(scope="module")
+def split_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running_gateway(tmp_path_factory.mktemp("gateway")) as gateway:
+        gateway.split((1, 99), (2, 1))
+        yield gateway
+
+
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    with running_gateway(tmp_path) as gateway:
+        yield gateway
+
+
+@contextmanager
+def running_gateway(tmp_path: Path) -> Iterator[Gateway]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     for folder in ("envoy", "pids", "logs", "s"):
         (tmp_path / folder).mkdir()
-    names = ("feedback", "portal", "cats_dogs-1", "cats_dogs-2", "cats_dogs-3")
+    names = ("feedback", "portal", "fetcher", "cats_dogs-1", "cats_dogs-2", "cats_dogs-3")
     upstreams = {name: Upstream(tmp_path / "s", name) for name in names}
     files = EnvoyFiles(tmp_path / "envoy", tmp_path / "s", host="127.0.0.1", port=port)
     supervisor = Supervisor(tmp_path / "pids", tmp_path / "logs")
     program = files.program
     until(lambda: supervisor.ensure(program) is State.READY)
-    yield Gateway(files, port, upstreams)
+    yield Gateway(files, supervisor, port, upstreams)
     supervisor.stop(["envoy"])
     for upstream in upstreams.values():
         upstream.shutdown()
@@ -116,24 +141,21 @@ def test_requests_are_split_by_weight_and_stamped_with_their_arm(gateway: Gatewa
     assert stamps == {"7.2.1", "7.2.2"}
 
 
-def test_a_header_or_a_path_pins_a_version_and_an_absent_one_is_refused(gateway: Gateway) -> None:
-    gateway.split((1, 99), (2, 1))
-    for path, headers in [
-        ("/api/cats_dogs/predict", {"x-canari-version": "2", "x-canari-arm": "7.2.2"}),
-        ("/v2/models/cats_dogs/infer", {"x-canari-version": "2"}),
-        ("/v2/models/cats_dogs/versions/2/infer", {}),
-    ]:
-        answer = gateway.client.post(path, headers=headers)
-        assert (answer.status_code, answer.text) == (200, "cats_dogs-2")
-    assert {arm for _, arm in gateway.upstreams["cats_dogs-2"].seen} == {"pin"}
-    for path, headers in [
-        ("/api/cats_dogs/predict", {"x-canari-version": "9"}),
-        ("/v2/models/cats_dogs/versions/9/infer", {}),
-    ]:
-        refused = gateway.client.post(path, headers=headers)
-        assert refused.status_code == 404
-        assert refused.headers["content-type"] == "application/problem+json"
-        assert "those that are: 1, 2" in refused.json()["detail"]
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_request_goes_where_its_path_and_its_header_say(split_gateway: Gateway, case: Case) -> None:
+    for upstream in split_gateway.upstreams.values():
+        upstream.seen.clear()
+    headers = {"x-canari-arm": "7.2.2"} | ({"x-canari-version": case.version} if case.version else {})
+    answer = split_gateway.client.post(case.path, headers=headers)
+    stamps = {name: upstream.seen[0][1] for name, upstream in split_gateway.upstreams.items() if upstream.seen}
+    if case.answer == "refused":
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+        assert "those that are: 1, 2" in answer.json()["detail"]
+        assert stamps == {}
+    elif case.answer == "arms":
+        assert stamps in ({"cats_dogs-1": "7.2.1"}, {"cats_dogs-2": "7.2.2"})
+    else:
+        assert stamps == {f"cats_dogs-{case.answer.removeprefix('pin ')}": "pin"}
 
 
 def test_a_model_without_a_ready_version_says_so(gateway: Gateway) -> None:
@@ -149,6 +171,7 @@ def test_only_public_routes_are_reachable(gateway: Gateway) -> None:
         "/docs.json": "portal",
         "/api/status": "feedback",
         "/api/cats_dogs/feedback": "feedback",
+        "/api/cats_dogs/predict-url": "fetcher",
         "/api/cats_dogs/predict/": "feedback",
         "/v2/health/ready": "feedback",
         "/v2/models/other/infer": "feedback",
@@ -200,3 +223,67 @@ def test_a_version_is_unused_only_once_its_last_request_has_ended(gateway: Gatew
     until(lambda: not gateway.files.unused("cats_dogs", 1), seconds=5)
     asking.join()
     until(lambda: gateway.files.unused("cats_dogs", 1))
+
+
+def counted(gateway: Gateway) -> dict[Arm, Counts]:
+    """What Envoy counted of each arm of the split in force."""
+    ((_, clusters),) = gateway.files.counters().items()
+    return {arm: clusters[name] for name, arm in gateway.files.arms(gateway.in_force).items()}
+
+
+def test_envoy_counts_each_arm_as_its_clients_do(gateway: Gateway) -> None:
+    gateway.split((1, 70), (2, 30))
+    predict = "/api/cats_dogs/predict"
+    asked = Counter(gateway.client.post(predict).text for _ in range(200))
+    for path, times in [("?status=429", 3), ("?status=503", 2), ("?status=404", 4)]:
+        asked.update(gateway.client.post(predict + path).text for _ in range(times))
+    for pinned in ("1", "2"):
+        gateway.client.post(predict, headers={"x-canari-version": pinned})
+    found = counted(gateway)
+    assert {f"cats_dogs-{arm.version}": counts.completed for arm, counts in found.items()} == asked
+    total = Counter[str]()
+    for counts in found.values():
+        total.update({f"{digit}xx": n for digit, n in counts.classes.items()}, throttled=counts.throttled)
+    assert total == {"2xx": 200, "4xx": 7, "5xx": 2, "throttled": 3}
+    # Latency is what Envoy brings up to date by a clock.
+    until(lambda: all(counts.latency[-1:] == ((math.inf, counts.completed),) for counts in counted(gateway).values()))
+
+
+def test_a_request_tried_again_counts_once(gateway: Gateway) -> None:
+    gateway.split((1, 100))
+    away = gateway.upstreams["cats_dogs-1"]
+    away.shutdown()
+    away.server_close()
+    assert [gateway.client.post("/api/cats_dogs/predict").status_code for _ in range(4)] == [503] * 4
+    ((_, counts),) = counted(gateway).items()
+    assert (counts.completed, counts.classes) == (4, {5: 4})
+    assert counts.connect_failures == 12  # each was tried three times
+
+
+def test_a_lost_connection_and_a_timeout_are_counted_as_such(gateway: Gateway) -> None:
+    gateway.split((1, 100), seconds=0.02)
+    predict = "/api/cats_dogs/predict"
+    assert gateway.client.post(predict + "?status=0").status_code == 503
+    assert gateway.client.post(predict + "?slow").status_code == 504
+    ((_, counts),) = counted(gateway).items()
+    assert (counts.completed, counts.classes) == (2, {5: 2})
+    assert (counts.resets, counts.timeouts, counts.connect_failures) == (1, 1, 0)
+
+
+def test_a_request_whose_client_left_is_not_counted(gateway: Gateway) -> None:
+    gateway.split((1, 100))
+    with pytest.raises(httpx.ReadTimeout):
+        gateway.client.post("/api/cats_dogs/predict?slow", timeout=0.02)
+    until(lambda: gateway.files.unused("cats_dogs", 1))
+    assert gateway.client.post("/api/cats_dogs/predict").status_code == 200
+    ((_, counts),) = counted(gateway).items()
+    assert (counts.completed, counts.classes) == (1, {2: 1})
+
+
+def test_a_restarted_envoy_counts_under_another_name(gateway: Gateway) -> None:
+    gateway.split((1, 100))
+    before = set(gateway.files.counters())
+    assert set(gateway.files.counters()) == before
+    gateway.supervisor.stop(["envoy"])
+    until(lambda: gateway.supervisor.ensure(gateway.files.program) is State.READY)
+    assert not before & set(gateway.files.counters())

@@ -58,12 +58,14 @@ def test_the_first_frame_of_an_animation_counts() -> None:
     assert np.allclose(decode(buffer.getvalue()), [255, 0, 0])
 
 
-def test_a_tall_photo_is_resized_as_a_small_one_would_be() -> None:
-    # Both ways of resizing must agree: the gathering of rows begins at twice the height.
-    pixels = np.random.default_rng(1).integers(0, 256, (97, 41, 3), np.uint8)
-    gathered = images.resize(pixels, 40, 20)
-    whole = images._bilinear(pixels.astype(np.float32), 40, 20)
-    assert np.abs(gathered - whole).max() < 0.01
+@pytest.mark.parametrize(("size", "wanted"), [(97, 40), (40, 97), (12, 12), (1, 5)])
+def test_resizing_weighs_the_two_nearest_pixels_and_keeps_the_edges(size: int, wanted: int) -> None:
+    ramp = np.arange(size, dtype=np.uint8)
+    places = ((np.arange(wanted) + 0.5) * size / wanted - 0.5).clip(0, size - 1)
+    across = np.broadcast_to(ramp[None, :, None], (9, size, 3))
+    down = np.broadcast_to(ramp[:, None, None], (size, 9, 3))
+    assert np.allclose(images.resize(across, 4, wanted), places[None, :, None], atol=1e-4)
+    assert np.allclose(images.resize(down, wanted, 4), places[:, None, None], atol=1e-4)
 
 
 def test_an_empty_body_is_refused() -> None:

@@ -44,7 +44,7 @@ def test_a_first_version_takes_all() -> None:
 def test_each_arm_has_a_cluster_of_its_own_and_pins_are_apart() -> None:
     split = split_for(SPEC, 1, rollout(20), {1, 2})
     names = [cluster["name"] for cluster in envoy.clusters([split], ROOT)]
-    assert names == ["feedback", "portal", "arm.drift.1", "arm.drift.2", "pin.drift.1", "pin.drift.2"]
+    assert names == ["feedback", "portal", "fetcher", "arm/drift/1", "arm/drift/2", "pin/drift/1", "pin/drift/2"]
 
 
 def test_weights_come_stable_first_with_their_stamps() -> None:
@@ -54,4 +54,4 @@ def test_weights_come_stable_first_with_their_stamps() -> None:
         (c["name"], c["weight"], c["request_headers_to_add"][0]["header"]["value"])
         for c in predict["route"]["weighted_clusters"]["clusters"]
     ]
-    assert found == [("arm.drift.1", 80, "9.3.1"), ("arm.drift.2", 20, "9.3.2")]
+    assert found == [("arm/drift/1", 80, "9.3.1"), ("arm/drift/2", 20, "9.3.2")]

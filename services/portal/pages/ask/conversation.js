@@ -24,12 +24,13 @@ export function conversation(model) {
     badge.textContent = t(model.input.kind === "tabular" ? "ask.synthetic.tabular" : "ask.synthetic");
   }
 
-  async function ask(body, type) {
+  async function ask(body, type, route = "predict") {
     current?.abort();
     const controller = (current = new AbortController());
     result.replaceChildren(busy(t("ask.busy")));
     try {
-      const answer = await predict(model, body, type, controller.signal, (text) => result.replaceChildren(busy(text)));
+      const tell = (text) => result.replaceChildren(busy(text));
+      const answer = await predict(`/api/${model.name}/${route}`, body, type, controller.signal, tell);
       if (!model.versions.some((v) => v.number === answer.version)) model = await get(`/api/${model.name}`);
       showBadge(answer.version);
       result.replaceChildren(answerCard(model, answer), feedbackForm(model, answer));
@@ -37,7 +38,7 @@ export function conversation(model) {
       announce(verdict(model, answer));
     } catch (error) {
       if (controller.signal.aborted) return;
-      result.replaceChildren(problemBox(error, () => ask(body, type)));
+      result.replaceChildren(problemBox(error, () => ask(body, type, route)));
     }
   }
 
@@ -64,10 +65,10 @@ function busy(text) {
 }
 
 /** Ask; where the model is too busy, come back when it says, a few times. */
-async function predict(model, body, type, signal, tell) {
+async function predict(url, body, type, signal, tell) {
   for (let tries = 1; ; tries += 1) {
     try {
-      return await post(`/api/${model.name}/predict`, body, { type, signal });
+      return await post(url, body, { type, signal });
     } catch (error) {
       const busyNow = error instanceof Refusal && error.status === 429;
       if (!busyNow || tries === MOST_TRIES) throw error;

@@ -1,4 +1,4 @@
-// Giving a model a photo: dropped, chosen, pasted, or taken with the phone's camera.
+// Giving a model a photo: dropped, chosen, pasted, taken with the phone's camera, or by its address.
 
 import { el } from "../../static/lib/dom.js";
 import { t } from "../../static/lib/texts.js";
@@ -7,7 +7,7 @@ import { t } from "../../static/lib/texts.js";
 const FORMATS = "image/jpeg,image/png,image/webp,image/gif,image/bmp";
 const SHRUNK_PIXELS = 2048;
 
-/** The element that takes a photo and hands it to `ask(body, type)`. */
+/** The element that takes a photo, or a photo's address, and hands it to `ask(body, type, route)`. */
 export function imageInput(model, ask) {
   const preview = el("img", { alt: t("image.preview"), hidden: true });
   const invitation = el(
@@ -21,6 +21,7 @@ export function imageInput(model, ask) {
   const camera = picker({ capture: "environment" });
   const choose = button("image.choose", "primary", () => chooser.click());
   const take = button("image.camera", "touch", () => camera.click());
+  const address = addressForm(giveAddress);
   const zone = el(
     "section",
     { className: "drop" },
@@ -48,6 +49,14 @@ export function imageInput(model, ask) {
     ask(body, body.type || "application/octet-stream");
   }
 
+  function giveAddress(url) {
+    // What lies elsewhere is not shown: this page loads nothing from anywhere else.
+    preview.hidden = true;
+    invitation.hidden = false;
+    zone.classList.remove("filled");
+    ask(JSON.stringify({ url }), "application/json", "predict-url");
+  }
+
   function show(file) {
     URL.revokeObjectURL(preview.src);
     preview.src = URL.createObjectURL(file);
@@ -59,7 +68,21 @@ export function imageInput(model, ask) {
   }
 
   listen(zone, give);
-  return zone;
+  return el("div", {}, zone, address);
+}
+
+function addressForm(give) {
+  const input = el("input", { type: "url", name: "url", required: true, placeholder: "https://", inputMode: "url" });
+  const submit = (event) => {
+    event.preventDefault();
+    give(input.value);
+  };
+  return el(
+    "form",
+    { className: "address", on: { submit } },
+    el("label", { className: "field" }, t("image.address"), input),
+    el("button", { textContent: t("image.fetch") }),
+  );
 }
 
 function button(key, className, click) {

@@ -13,6 +13,15 @@ const BY_CODE = {
   "body-too-large": "problem.too-large",
   "unknown-model": "problem.unknown-model",
   "database-away": "problem.database-away",
+  "invalid-url": "problem.address",
+  "address-not-public": "problem.address",
+  "redirect-refused": "problem.address",
+  "too-many-redirects": "problem.address",
+  "unsupported-encoding": "problem.site",
+  "site-refused": "problem.site",
+  "site-too-slow": "problem.site",
+  "site-unreachable": "problem.site",
+  "site-untrusted": "problem.site",
 };
 const BY_STATUS = {
   401: "problem.no-access",

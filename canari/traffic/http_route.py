@@ -1,0 +1,116 @@
+"""A model's split as a route of the Gateway API: the rules of the laptop's Envoy, in Kubernetes' words. Pure.
+
+https://gateway-api.sigs.k8s.io/reference/spec/#httproute
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from canari.launch.cluster_config import ClusterConfig, model_object, version_object
+from canari.objects import HTTP_ROUTE, Manifest, OwnerReference
+from canari.traffic.envoy import ARM_HEADER, VERSION_HEADER
+from canari.types import Split
+
+_BENTO_SERVICE_PORT = 80
+Part = dict[str, Any]
+
+
+def http_route(split: Split, config: ClusterConfig, owner: OwnerReference | None) -> Manifest:
+    """The HTTPRoute of one model. Its first rule is the split; then come a rule per pin, and one for absent versions.
+
+    Which rule a request takes is not a matter of their order: the longest path wins, then the most headers, then the
+    exact header over the pattern. The API allows 16 rules: 14 versions that can be asked for at once.
+    """
+    metadata: Part = {
+        "name": model_object(split.model),
+        "namespace": config.namespace,
+        "labels": config.labels(split.model),
+    }
+    if owner is not None:
+        metadata["ownerReferences"] = [owner]
+    gateway = {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "namespace": config.gateway.namespace,
+        "name": config.gateway.name,
+    }
+    rules = [_arms(split, config), *(_pin(split, version) for version in split.pins), _absent(split, config)]
+    return {
+        "apiVersion": HTTP_ROUTE.api_version,
+        "kind": HTTP_ROUTE.kind,
+        "metadata": metadata,
+        "spec": {"parentRefs": [gateway], "rules": rules},
+    }
+
+
+def arm_cluster(split: Split, index: int, config: ClusterConfig) -> str:
+    """The name Envoy Gateway gives the cluster of an arm.
+
+    An arm has one of its own because its backend has a filter: weighted backends without any are one cluster
+    (https://github.com/envoyproxy/gateway, internal/ir/xds.go, NeedsClusterPerSetting).
+    """
+    return f"httproute/{config.namespace}/{model_object(split.model)}/rule/0/backend/{index}"
+
+
+def _arms(split: Split, config: ClusterConfig) -> Part:
+    matches = [_predict(split), _protocol(split)]
+    if not split.shares:
+        return {"matches": matches, "filters": [], "backendRefs": [_feedback(config)]}
+    backends = [
+        _version(split, share.arm.version) | {"weight": share.weight, "filters": [_stamp(str(share.arm))]}
+        for share in split.shares
+    ]
+    mirror: list[Part] = []
+    if split.mirror is not None:
+        copies = {"backendRef": _version(split, split.mirror), "percent": split.mirror_percent}
+        mirror = [{"type": "RequestMirror", "requestMirror": copies}]
+    return {"matches": matches, "filters": mirror, "backendRefs": backends, "timeouts": _timeouts(split)}
+
+
+def _pin(split: Split, version: int) -> Part:
+    asked = [{"type": "Exact", "name": VERSION_HEADER, "value": str(version)}]
+    by_header = [match | {"headers": asked} for match in (_predict(split), _protocol(split))]
+    return {
+        "matches": [*by_header, _protocol(split, f"/versions/{version}")],
+        "filters": [_stamp("pin")],
+        "backendRefs": [_version(split, version)],
+        "timeouts": _timeouts(split),
+    }
+
+
+def _absent(split: Split, config: ClusterConfig) -> Part:
+    # The feedback API knows which versions there are, and says so.
+    asked = [{"type": "RegularExpression", "name": VERSION_HEADER, "value": ".*"}]
+    by_header = [match | {"headers": asked} for match in (_predict(split), _protocol(split))]
+    return {"matches": [*by_header, _protocol(split, "/versions")], "backendRefs": [_feedback(config)]}
+
+
+def _predict(split: Split) -> Part:
+    return {"path": {"type": "Exact", "value": f"/api/{split.model}/predict"}}
+
+
+def _protocol(split: Split, below: str = "") -> Part:
+    return {"path": {"type": "PathPrefix", "value": f"/v2/models/{split.model}{below}"}}
+
+
+def _version(split: Split, version: int) -> Part:
+    return {"name": version_object(split.model, version), "port": _BENTO_SERVICE_PORT}
+
+
+def _feedback(config: ClusterConfig) -> Part:
+    return {"name": config.feedback.service, "port": config.feedback.port}
+
+
+def _stamp(value: str) -> Part:
+    # `set` overwrites what a client may have sent.
+    return {
+        "type": "RequestHeaderModifier",
+        "requestHeaderModifier": {"set": [{"name": ARM_HEADER, "value": value}]},
+    }
+
+
+def _timeouts(split: Split) -> Part:
+    # A duration is written as whole numbers of at most five digits (GEP-2257).
+    seconds, milliseconds = divmod(min(round(split.timeout_seconds * 1000), 99_999_000), 1000)
+    return {"request": f"{seconds}s{milliseconds}ms" if milliseconds else f"{seconds}s"}
