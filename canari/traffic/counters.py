@@ -74,7 +74,7 @@ def _counts(samples: list[Sample]) -> Counts:
         if name == "rq_xx":
             classes[int(sample.labels["envoy_response_code_class"])] = int(sample.value)
         elif name == "rq":
-            throttled += int(sample.value) if sample.labels["envoy_response_code"] == "429" else 0
+            throttled += int(sample.value) if sample.labels.get("envoy_response_code") == "429" else 0
         elif name == "rq_time_bucket":
             latency[float(sample.labels["le"])] = int(sample.value)
         else:

@@ -32,8 +32,9 @@ _OWN = re.compile(r"^(configmap/kube-root-ca\.crt|serviceaccount/default|event.*
 
 
 @pytest.fixture(scope="module")
-def release(kubectl: Kubectl) -> Iterator[Release]:
+def release() -> Iterator[Release]:
     """An empty namespace under the strictest Pod Security Standard, and no Model resource's definition."""
+    kubectl = Kubectl()
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
     if "models.canari.dev" in kubectl("get", "crd", "--output=name"):
         assert not kubectl.items("models.canari.dev", "--all-namespaces"), "this cluster is in use: it has Models"
@@ -117,7 +118,7 @@ def test_a_canary_gets_its_share_and_envoy_counts_it(
 ) -> None:
     drift, cats_dogs = clients
     number = pushed(release, packed("cats_dogs", tmp_path, seed=1))
-    _steer(release, "cats_dogs", version=number, weight=20)
+    release.canari("deploy", "cats_dogs", str(number), "--weight", "20")
     _settled(release, "cats_dogs", stable=1, canary=number, weight=20)
     with drift.paused(), cats_dogs.paused():
         before, said = _counted(release, "cats_dogs"), Counter(cats_dogs.answers)
@@ -161,15 +162,15 @@ def test_an_upgrade_of_the_chart_moves_no_weight(release: Release, figures: Figu
 def test_promote_roll_back_and_scale_lose_no_request(
     release: Release, clients: tuple[Client, Client], tmp_path: Path, figures: Figures
 ) -> None:
-    _steer(release, "cats_dogs", "promote")
+    release.canari("promote", "cats_dogs")
     _settled(release, "cats_dogs", stable=2)
-    _steer(release, "cats_dogs", version=1, weight=20)
+    release.canari("deploy", "cats_dogs", "1", "--weight", "20")
     _settled(release, "cats_dogs", stable=2, canary=1, weight=20)
-    _steer(release, "cats_dogs", "rollback")
+    release.canari("rollback", "cats_dogs")
     _settled(release, "cats_dogs", stable=2)
     number = pushed(release, packed("drift", tmp_path, seed=1))
     for weight in (50, 100):
-        _steer(release, "drift", version=number, weight=weight)
+        release.canari("deploy", "drift", str(number), "--weight", str(weight))
         _settled(release, "drift", **({"stable": 1, "canary": number, "weight": 50} if weight < 100 else {"stable": 2}))
     for replicas in (2, 1):
         patch = {"spec": {"serving": {"replicas": {"min": replicas}}}}
@@ -192,15 +193,15 @@ def test_promote_roll_back_and_scale_lose_no_request(
 def test_a_controller_killed_at_any_transition_leaves_nothing_undone(
     release: Release, clients: tuple[Client, Client], figures: Figures
 ) -> None:
-    transitions: list[tuple[dict[str, Any], dict[str, int]]] = [
-        ({"version": 1, "weight": 10}, {"stable": 2, "canary": 1, "weight": 10}),
-        ({"version": 1, "weight": 60}, {"stable": 2, "canary": 1, "weight": 60}),
-        ({"act": "promote"}, {"stable": 1}),
-        ({"version": 2, "weight": 30}, {"stable": 1, "canary": 2, "weight": 30}),
-        ({"act": "rollback"}, {"stable": 1}),
+    transitions: list[tuple[list[str], dict[str, int]]] = [
+        (["deploy", "drift", "1", "--weight", "10"], {"stable": 2, "canary": 1, "weight": 10}),
+        (["deploy", "drift", "1", "--weight", "60"], {"stable": 2, "canary": 1, "weight": 60}),
+        (["promote", "drift"], {"stable": 1}),
+        (["deploy", "drift", "2", "--weight", "30"], {"stable": 1, "canary": 2, "weight": 30}),
+        (["rollback", "drift"], {"stable": 1}),
     ]
     for act, wanted in transitions:
-        _steer(release, "drift", act.get("act"), **{k: v for k, v in act.items() if k != "act"})
+        release.canari(*act)
         _kill_controller(release)
         _settled(release, "drift", **wanted)
     until(lambda: _versions_running(release) == {"annonces-v1", "cats-dogs-v2", "drift-v1"}, "no version too many")
@@ -215,7 +216,7 @@ def test_a_controller_killed_at_any_transition_leaves_nothing_undone(
 
 def test_a_version_starts_soon_and_costs_little(release: Release, figures: Figures) -> None:
     for model, version in (("drift", 2), ("cats_dogs", 1)):
-        _steer(release, model, version=version, weight=1)
+        release.canari("deploy", model, str(version), "--weight", "1")
         _settled(release, model, canary=version, weight=1)
         name = f"{model.replace('_', '-')}-v{version}"
         selector = f"--selector=canari.dev/model={model},canari.dev/version={version}"
@@ -224,7 +225,7 @@ def test_a_version_starts_soon_and_costs_little(release: Release, figures: Figur
         seconds = times["Ready"] - _moment(pod["metadata"]["creationTimestamp"])
         figures.at_most(f"seconds from nothing to Ready, {name}", seconds, 30, ".0f")
         figures.at_most(f"MiB of memory, {name}", _memory(release, pod["metadata"]["name"]), 400, ".0f")
-        _steer(release, model, "rollback")
+        release.canari("rollback", model)
     images = {
         name: image["sizeBytes"] / 1e6
         for node in release.kubectl.items("nodes")
@@ -270,13 +271,6 @@ def test_the_chart_is_sound(figures: Figures) -> None:
     if done.returncode:
         figures.note(done.stdout[-3000:])
     figures.true(f"kubeconform, lint, ten wrong values, and the policy of every pod: {last}", holds=not done.returncode)
-
-
-def _steer(release: Release, model: str, act: str | None = None, **body: object) -> None:
-    with release.admin() as api:
-        path = f"/api/{model}/rollout/{act}" if act else f"/api/{model}/rollout"
-        said = api.post(path, json={"reason": "a test"} if act else body)
-        assert said.is_success, said.text
 
 
 def _calm(release: Release, model: str) -> dict[str, Any] | None:
@@ -354,9 +348,8 @@ def _memory(release: Release, pod: str) -> float:
 
 
 def _known(release: Release) -> dict[str, Any]:
-    """What the platform remembers: each model's versions, and how many predictions and votes of the last day."""
-    with release.admin() as api:
-        models = api.get("/api/status").json()["models"]
+    """What the platform remembers of each model: its stable version, and its versions."""
+    models = httpx.get(f"{release.url()}/api/status", timeout=30).json()["models"]
     return {model["name"]: (model["stable"], [v["number"] for v in model["versions"]]) for model in models}
 
 

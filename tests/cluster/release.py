@@ -34,6 +34,7 @@ class Release:
 
     kubectl: Kubectl
     name: str = "canari"
+    _token: str | None = None
 
     @property
     def namespace(self) -> str:
@@ -72,13 +73,15 @@ class Release:
         owner = f"--selector={_OWNER}-name={self.name},{_OWNER}-namespace={self.namespace}"
         return [pod["metadata"]["name"] for pod in self.kubectl.within(PROXIES).items("pods", owner)]
 
-    def admin(self) -> httpx.Client:
-        """A client of the API with a session of the account `admin`, whose password the chart drew."""
-        secret = self.kubectl.json("get", "secret", f"{self.name}-secrets")["data"]["admin-password"]
-        client = httpx.Client(base_url=self.url(), timeout=60)
-        said = client.post("/api/session", json={"name": "admin", "password": base64.b64decode(secret).decode()})
-        assert said.status_code in {200, 201}, said.text
-        return client
+    def canari(self, *arguments: str) -> Any:
+        """What `canari ... --json` prints, as the account `admin`, whose password the chart drew."""
+        url = self.url()
+        if self._token is None:
+            secret = self.kubectl.json("get", "secret", f"{self.name}-secrets")["data"]["admin-password"]
+            password = base64.b64decode(secret).decode()
+            said = _canari("login", "--name", "admin", CANARI_URL=url, given=f"{password}\n")
+            self._token = str(said["token"])
+        return _canari(*arguments, CANARI_URL=url, CANARI_API_TOKEN=self._token)
 
     def model(self, name: str) -> dict[str, Any]:
         """A Model resource's status."""
@@ -150,20 +153,16 @@ def packed(model: str, folder: Path, *, seed: int, families: Path = ROOT / "bent
     command(
         *(sys.executable, "-m", "services.jobs", "pack", model, "--demo", "--seed", str(seed), "--to", str(folder)),
         seconds=600,
-        CANARI_FAMILIES_DIR=str(families),
+        environment={"CANARI_FAMILIES_DIR": str(families)},
     )
     return folder / model
 
 
 def pushed(release: Release, package: Path) -> int:
     """Send a packed version to the platform; returns the number it got there."""
-    described = json.loads((package / "package.json").read_text())
-    archive = described["archive"]
-    with release.admin() as api:
-        content = (package / f"{archive}.tar.gz").read_bytes()
-        kept = api.put(f"/api/{described['model']}/archives/{archive}", content=content)
-        assert kept.is_success, kept.text
-        fields = {name: described[name] for name in ("archive", "metrics", "synthetic", "manifest")}
-        registered = api.post(f"/api/{described['model']}/versions", json=fields)
-        assert registered.is_success, registered.text
-        return int(registered.json()["number"])
+    return int(release.canari("push", package.name, "--package", str(package))["version"])
+
+
+def _canari(*arguments: str, given: str | None = None, **environment: str) -> Any:
+    said = command(*(sys.executable, "-m", "canari.cli", *arguments, "--json"), given=given, environment=environment)
+    return json.loads(said[said.index("{") :])

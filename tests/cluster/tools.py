@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+EMPTY: Mapping[str, str] = {}
 
 
-def command(*arguments: str, given: str | None = None, seconds: float = 300, **environment: str) -> str:
+def command(
+    *arguments: str, given: str | None = None, seconds: float = 300, environment: Mapping[str, str] = EMPTY
+) -> str:
     """A command's standard output; it must end well. `environment` is added to this process's own."""
     done = subprocess.run(
         arguments,

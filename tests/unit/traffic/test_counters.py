@@ -48,6 +48,11 @@ def test_each_cluster_has_its_own_counts_and_they_are_whole() -> None:
     }
 
 
+def test_a_whole_page_is_read_as_well_as_a_filtered_one() -> None:
+    whole = 'envoy_cluster_upstream_rq_total{envoy_cluster_name="arm/drift/2"} 9\n'
+    assert parse(PAGE + "# TYPE envoy_cluster_upstream_rq_total counter\n" + whole) == parse(PAGE)
+
+
 def test_an_empty_page_is_no_cluster() -> None:
     assert parse("") == {}
 
