@@ -39,8 +39,9 @@ spec:
 YAML
 $kubectl wait --for=condition=Accepted gatewayclass/eg --timeout=60s
 
-make images
-for image in $(make --silent image-names); do
+images="runtime platform lineage"
+make images IMAGES="$images"
+for image in $(make --silent image-names IMAGES="$images"); do
   minikube image load --profile "$PROFILE" "$image"
 done
 

@@ -220,7 +220,7 @@ def test_a_version_starts_soon_and_costs_little(release: Release, figures: Figur
         _settled(release, model, canary=version, weight=1)
         name = f"{model.replace('_', '-')}-v{version}"
         selector = f"--selector=canari.dev/model={model},canari.dev/version={version}"
-        [pod] = release.kubectl.items("pods", selector)
+        [pod] = [p for p in release.kubectl.items("pods", selector) if "deletionTimestamp" not in p["metadata"]]
         times = {c["type"]: _moment(c["lastTransitionTime"]) for c in pod["status"]["conditions"]}
         seconds = times["Ready"] - _moment(pod["metadata"]["creationTimestamp"])
         figures.at_most(f"seconds from nothing to Ready, {name}", seconds, 30, ".0f")
