@@ -17,7 +17,7 @@ from canari.store import tables as t
 _MEASURE = text("""
     WITH made AS (
         SELECT id, subject, status, label FROM predictions
-        WHERE model = :model AND version = :version AND id >= :first AND id < :last AND kind <> 'shadow'
+        WHERE model = :model AND version = :version AND id >= :first AND id < :last AND kind IN ('arm', 'direct')
     ), voted AS (
         SELECT DISTINCT ON (made.id) f."right", f.label AS truth, made.label
         FROM made JOIN feedback f ON f.prediction_id = made.id AND f.model = :model

@@ -21,13 +21,13 @@ _SUMMARY = text("""
         SELECT DISTINCT ON (p.id) p.version, f."right"
         FROM feedback f JOIN predictions p ON p.id = f.prediction_id
         WHERE f.model = :model AND f.created_at >= :since
-          AND p.model = :model AND p.id >= :first AND p.status < 400 AND p.kind <> 'shadow'
+          AND p.model = :model AND p.id >= :first AND p.status < 400 AND p.kind IN ('arm', 'direct')
         ORDER BY p.id, (f.subject = p.subject) DESC, f.id
     ), votes AS (
         SELECT version, count(*) AS n, count(*) FILTER (WHERE "right") AS satisfied FROM voted GROUP BY version
     ), asked AS (
         SELECT version, count(*) AS predictions FROM predictions
-        WHERE model = :model AND id >= :first AND status < 400 AND kind <> 'shadow' GROUP BY version
+        WHERE model = :model AND id >= :first AND status < 400 AND kind IN ('arm', 'direct') GROUP BY version
     )
     SELECT version, predictions, coalesce(n, 0), coalesce(satisfied, 0) FROM asked LEFT JOIN votes USING (version)
     ORDER BY version
@@ -81,7 +81,10 @@ def put(engine: Engine, vote: Feedback) -> Outcome:
 
 
 def summary(engine: Engine, model: str, since: datetime) -> list[Summary]:
-    """What people said of each version's answers since `since` (aware); mirrored requests, unseen, do not count."""
+    """What people said of each version's answers since `since` (aware).
+
+    Mirrored requests, unseen, do not count, nor do those that asked for a version by name: probes and the curious.
+    """
     with engine.connect() as connection:
         rows = connection.execute(_SUMMARY, {"model": model, "since": since, "first": first_id(since)})
         return [Summary(*map(int, row)) for row in rows]

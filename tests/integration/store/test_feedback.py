@@ -61,11 +61,12 @@ def test_feedback_that_overtakes_its_prediction_counts_once_the_prediction_is_th
     assert feedback.summary(database.engine, "m", HOUR_AGO) == [Summary(1, 1, 1, 1)]
 
 
-def test_refused_mirrored_and_old_predictions_do_not_count(database: Database) -> None:
+def test_refused_mirrored_pinned_and_old_predictions_do_not_count(database: Database) -> None:
     rows = [
         prediction(1),
         prediction(2, status=415),
         prediction(3, kind=RequestKind.SHADOW),
+        prediction(5, kind=RequestKind.PIN),
         prediction(4, id=id_at(HOUR_AGO - timedelta(hours=1))),
     ]
     predictions.append(database.engine, "m", 1, rows)
