@@ -124,7 +124,7 @@ bench: install ## Compare Canari with simpler servers on this machine (ARGS="--r
 	@$(BIN)/canari bench serve $(ARGS)
 
 .PHONY: acceptance
-acceptance: install ## What a release must show, each figure printed (NAME=laptop or cluster)
+acceptance: install ## What a release must show, each figure printed (NAME=laptop, cluster or judge)
 	@$(if $(NAME),,$(error say which: make acceptance NAME=laptop))
 	@$(BIN)/pytest --capture=no --timeout=3600 tests/acceptance/test_$(NAME).py
 

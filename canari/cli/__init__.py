@@ -7,7 +7,7 @@ import sys
 import typer
 
 from canari import __version__
-from canari.cli import access, bench, data, models, platform, push, rollouts, spec
+from canari.cli import access, bench, data, models, platform, push, rollouts, simulate, spec
 from canari.cli.common import err
 from canari.errors import CanariError
 
@@ -22,6 +22,7 @@ models.add_to(app)
 rollouts.add_to(app)
 push.add_to(app)
 access.add_to(app)
+simulate.add_to(app)
 app.add_typer(data.app, name="data")
 app.add_typer(spec.app, name="spec")
 app.add_typer(access.tokens, name="token")
