@@ -27,6 +27,7 @@ from canari.launch.manifests import TOKEN_EXPIRES, TOKEN_SIGNER, Release, token_
 from canari.launch.pods import fails, lacks_secret, trouble_of
 from canari.objects import (
     DEPLOYMENT,
+    ENDPOINT_SLICE,
     HPA,
     PDB,
     POD,
@@ -69,6 +70,7 @@ class KubernetesLauncher:
         self._tell = tell
         self._objects: dict[Key, dict[Kind, Manifest]] = {}
         self._pods: dict[Key, list[Manifest]] = {}
+        self._reachable: set[Key] = set()
         self._refused: dict[Key, str] = {}
 
     def observe(self) -> None:
@@ -82,6 +84,8 @@ class KubernetesLauncher:
         for pod in self._kube.list(POD, labels=self._config.owned):
             if (key := _key(pod)) is not None:
                 pods[key].append(pod)
+        slices = self._kube.list(ENDPOINT_SLICE, labels=self._config.owned)
+        self._reachable = {key for one in slices if (key := _key(one)) is not None and _leads_anywhere(one)}
         self._objects, self._pods, self._refused = dict(objects), dict(pods), {}
 
     def ensure(self, run: VersionRun) -> State:
@@ -174,7 +178,8 @@ class KubernetesLauncher:
 
     def _state(self, key: Key) -> State:
         status = self._objects[key][DEPLOYMENT].get("status", {})
-        if status.get("readyReplicas", 0) >= 1:
+        # A pod that is ready gets nothing before its Service leads to it: a gateway would answer 503 for it.
+        if status.get("readyReplicas", 0) >= 1 and key in self._reachable:
             return State.READY
         failing = any(fails(pod) for pod in self._pods.get(key, []))
         return State.BACKOFF if failing else State.STARTING
@@ -198,3 +203,9 @@ def _key(found: Manifest) -> Key | None:
     labels = found["metadata"].get("labels", {})
     number = labels.get(VERSION_LABEL, "")
     return (labels[MODEL_LABEL], int(number)) if MODEL_LABEL in labels and number.isdecimal() else None
+
+
+def _leads_anywhere(endpoint_slice: Manifest) -> bool:
+    # The API leaves `ready` out where it does not know, and says that this is to be taken for true.
+    endpoints = endpoint_slice.get("endpoints") or []
+    return any(one.get("conditions", {}).get("ready") is not False for one in endpoints)

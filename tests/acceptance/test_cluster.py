@@ -207,6 +207,8 @@ def test_a_controller_killed_at_any_transition_leaves_nothing_undone(
     until(lambda: _versions_running(release) == {"annonces-v1", "cats-dogs-v2", "drift-v1"}, "no version too many")
     orphans = _orphans(release)
     faults = [fault for client in clients for fault in client.faults]
+    for fault in faults[:10]:
+        figures.note(fault)
     figures.true(
         f"controller killed after each of {len(transitions)} acts, the next ends them; orphans: {orphans or 'none'}",
         holds=not orphans,

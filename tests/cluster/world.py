@@ -13,7 +13,7 @@ from kubernetes.client import ApiClient
 
 from canari.kube import Kube, connect
 from canari.launch.cluster_config import ClusterConfig, model_object
-from canari.objects import DEPLOYMENT, MODEL, Kind, Manifest
+from canari.objects import DEPLOYMENT, ENDPOINT_SLICE, MODEL, SERVICE, Kind, Manifest
 from canari.spec import ModelSpec
 from canari.store import versions
 from canari.tokens import new_key, public_pem
@@ -34,7 +34,7 @@ class KilledError(BaseException):
 class WatchedKube(Kube):
     """Notes what is written, and ends the process after each write that `killers` does not know yet.
 
-    With `ready`, every Deployment is said to have a pod that answers.
+    With `ready`, every Deployment is said to have a pod that answers, and its Service to lead there.
     """
 
     def __init__(self, client: ApiClient, namespace: str, *, ready: bool, killers: set[str] | None = None) -> None:
@@ -44,6 +44,9 @@ class WatchedKube(Kube):
         self._killers = killers
 
     def list(self, kind: Kind, **options: Any) -> list[Manifest]:
+        if self._ready and kind == ENDPOINT_SLICE:
+            ready = [{"conditions": {"ready": True}}]
+            return [{"metadata": one["metadata"], "endpoints": ready} for one in super().list(SERVICE, **options)]
         found = super().list(kind, **options)
         if self._ready and kind == DEPLOYMENT:
             for deployment in found:

@@ -84,6 +84,14 @@ class World:
     def deployment(self) -> Any:
         return self.kube.objects["Deployment", "drift-v1"]
 
+    def answers(self, *, ready: bool = True) -> None:
+        """A pod is ready, and the version's Service leads to it where `ready`."""
+        self.deployment["status"] = {"readyReplicas": 1}
+        self.kube.objects["EndpointSlice", "drift-v1-x"] = {
+            "metadata": {"name": "drift-v1-x", "labels": CONFIG.labels("drift", 1)},
+            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}],
+        }
+
     def pod(self, *containers: Any) -> None:
         labels = CONFIG.labels("drift", 1)
         self.kube.objects["Pod", "drift-v1-x"] = {
@@ -122,13 +130,23 @@ def test_an_unchanged_version_is_not_written_again_not_even_by_a_new_controller(
 
 def test_a_version_is_ready_with_one_pod_that_answers(world: World) -> None:
     world.ensure()
-    world.deployment["status"] = {"readyReplicas": 1}
+    world.answers()
     assert world.ensure() is State.READY
     world.pod({"state": {"waiting": {"reason": "CrashLoopBackOff"}}})
     assert world.ensure() is State.READY
     world.deployment["status"] = {}
     assert world.ensure() is State.BACKOFF
     assert world.launcher.trouble("drift", 1) == "pod drift-v1-x, bento: CrashLoopBackOff"
+
+
+def test_a_pod_that_its_service_does_not_lead_to_yet_gets_no_traffic(world: World) -> None:
+    world.ensure()
+    world.answers(ready=False)
+    assert world.ensure() is State.STARTING
+    del world.kube.objects["EndpointSlice", "drift-v1-x"]
+    assert world.ensure() is State.STARTING
+    world.answers()
+    assert world.ensure() is State.READY
 
 
 def test_pods_that_may_not_be_made_are_told(world: World) -> None:
@@ -141,7 +159,7 @@ def test_pods_that_may_not_be_made_are_told(world: World) -> None:
 
 def test_a_change_that_is_refused_takes_nothing_from_what_runs(world: World) -> None:
     world.ensure()
-    world.deployment["status"] = {"readyReplicas": 1}
+    world.answers()
     world.kube.refused = {"Deployment"}
     assert world.ensure(scaled(min=2, max=2)) is State.READY
     assert world.launcher.trouble("drift", 1) == "Deployment drift-v1: admission says no"
