@@ -30,15 +30,12 @@ class Kind(NamedTuple):
         return name + ("es" if name.endswith("s") else "s")
 
 
-CONFIG_MAP = Kind("v1", "ConfigMap")
-CRON_JOB = Kind("batch/v1", "CronJob")
 DEPLOYMENT = Kind("apps/v1", "Deployment")
 EVENT = Kind("events.k8s.io/v1", "Event")
 GATEWAY = Kind("gateway.networking.k8s.io/v1", "Gateway")
 ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice")
 HPA = Kind("autoscaling/v2", "HorizontalPodAutoscaler")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute")
-JOB = Kind("batch/v1", "Job")
 LEASE = Kind("coordination.k8s.io/v1", "Lease")
 MODEL = Kind("canari.dev/v1alpha1", "Model")
 PDB = Kind("policy/v1", "PodDisruptionBudget")

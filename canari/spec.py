@@ -26,6 +26,11 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PATTERN = r"^\d+(ms|s|m|h|d)$"
 
 
+def kubernetes_name(model: str) -> str:
+    """A model's name where Kubernetes allows no underscore."""
+    return model.replace("_", "-")
+
+
 def _duration(value: object) -> object:
     if isinstance(value, timedelta):
         return value
@@ -181,7 +186,27 @@ class Margin(_Part):
 class LatencyMargin(Margin):
     """Latency, judged by the share of requests that exceed a budget."""
 
-    budget: Duration = _lasting("500ms", "A request slower than this exceeds.")
+    budget: Duration = _lasting(
+        "500ms",
+        "A request slower than this exceeds. It is rounded up to one of the gateway's bounds: 1, 5, 10, 25, 50, 100, "
+        "250 or 500 ms, 1, 2.5, 5, 10, 30 or 60 s.",
+    )
+
+
+class VoteMargin(Margin):
+    """Satisfaction, judged by the votes that come in time."""
+
+    age: Duration = _lasting(
+        "10m", "A vote counts if it comes within this time of its request, and is looked at once that time is over."
+    )
+
+
+class LabelMargin(Margin):
+    """Accuracy, judged by the late labels that come in time."""
+
+    age: Duration = _lasting(
+        "1d", "A label counts if it comes within this time of its request, and is looked at once that time is over."
+    )
 
 
 class Metrics(_Part):
@@ -190,11 +215,14 @@ class Metrics(_Part):
     errors: Margin | None = Field(
         default=Margin(margin=0.005), description="Answers of status 5xx, as the gateway saw."
     )
+    throttled: Margin | None = Field(
+        default=Margin(margin=0.02, required=False), description="Answers of status 429: too many requests at once."
+    )
     latency: LatencyMargin | None = Field(
         default=LatencyMargin(margin=0.05, required=False), description="Requests over the latency budget."
     )
-    satisfaction: Margin | None = Field(default=Margin(margin=0.05), description="Feedbacks that say wrong.")
-    accuracy: Margin | None = Field(default=None, description="Late labels that differ from the answer.")
+    satisfaction: VoteMargin | None = Field(default=VoteMargin(margin=0.05), description="Feedbacks that say wrong.")
+    accuracy: LabelMargin | None = Field(default=None, description="Late labels that differ from the answer.")
 
 
 class Canary(_Part):
@@ -208,7 +236,14 @@ class Canary(_Part):
     on_deadline: Literal["hold", "promote", "rollback"] = Field(
         default="rollback", description="What happens to a rollout without a verdict at its deadline."
     )
+    progress: Duration = _lasting(
+        "10m", "A version on trial that could not answer for so long, at once or again and again, is rolled back."
+    )
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="The chance of a false alarm over a whole rollout.")
+    keep_previous: Duration = _lasting("1h", "How long the stable version of before stays ready after a promotion.")
+    holdback: int = Field(
+        default=0, ge=0, le=20, description="Percent of the traffic it gets meanwhile, as a control for late labels."
+    )
     metrics: Metrics = Field(default_factory=Metrics, description="What is judged, and by how much.")
 
     @model_validator(mode="after")
@@ -216,6 +251,9 @@ class Canary(_Part):
         weights = [s for s in self.steps if not isinstance(s, str)]
         if "shadow" in self.steps[1:] or not weights or weights != sorted(set(weights)):
             msg = "`steps` are rising percentages; `shadow` may only come first: [shadow, 5, 25, 50]"
+            raise ValueError(msg)
+        if self.steps[0] == "shadow" and self.metrics.errors is None:
+            msg = "a `shadow` is judged by its errors alone: give `metrics.errors` a margin, or leave `shadow` out"
             raise ValueError(msg)
         return self
 
@@ -313,7 +351,7 @@ class ModelSpec(_Part):
     @property
     def kubernetes_name(self) -> str:
         """The name where Kubernetes allows no underscore."""
-        return self.name.replace("_", "-")
+        return kubernetes_name(self.name)
 
     def document(self) -> dict[str, Any]:
         """The specification as JSON values, defaults included."""

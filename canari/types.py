@@ -25,12 +25,21 @@ class VersionState(StrEnum):
 
 
 class RolloutState(StrEnum):
-    """At most one rollout per model is `open`."""
+    """At most one rollout per model is `open`, and at most one is `queued` behind it."""
 
+    QUEUED = "queued"
     OPEN = "open"
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
     SUPERSEDED = "superseded"
+    ABORTED = "aborted"
+
+
+class RolloutMode(StrEnum):
+    """Who moves a rollout: people alone, or its evidence, step by step."""
+
+    MANUAL = "manual"
+    JUDGED = "judged"
 
 
 class RequestKind(StrEnum):
@@ -118,7 +127,12 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A change of version: `weight` percent of the traffic go to `canary`, the rest to `stable`."""
+    """A change of version: `weight` percent of the traffic go to `canary`, the rest to `stable`.
+
+    `step` counts the changes of weight; of a judged rollout it is the place in its specification's steps. An open one
+    whose weight is 0 is a shadow: the canary gets copies. The specification of `spec_hash` holds from start to end.
+    `priors` are stable's rates of bad outcomes before it opened, by metric, where anything is known of them.
+    """
 
     id: int
     model: str
@@ -128,6 +142,56 @@ class Rollout:
     weight: int
     state: RolloutState
     created_at: datetime
+    mode: RolloutMode = RolloutMode.MANUAL
+    spec_hash: str | None = None
+    paused_at: datetime | None = None
+    step_started_at: datetime | None = None
+    deadline_at: datetime | None = None
+    settled_at: datetime | None = None
+    proposed_by: str | None = None
+    reason: str | None = None
+    priors: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """The stable version of before a promotion, kept ready `until` then with `weight` percent of the traffic.
+
+    `rollout` is the one that was promoted, and `step` the one after its last: what is said of both versions meanwhile
+    is told apart by them. `judged` where evidence promoted it, and not a person.
+    """
+
+    version: int
+    rollout: int
+    step: int
+    weight: int
+    until: datetime
+    judged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Which versions of a model are to run, and how its traffic is to be divided among them."""
+
+    stable: int | None
+    rollout: Rollout | None = None
+    previous: Previous | None = None
+
+    @property
+    def versions(self) -> list[int]:
+        """Those that are to run, in order."""
+        arms = (self.rollout.canary, self.rollout.stable) if self.rollout else ()
+        kept = self.previous.version if self.previous else None
+        return sorted({number for number in (self.stable, kept, *arms) if number is not None})
+
+    def weight(self, version: int) -> int:
+        """Percent of the traffic that a version is to get."""
+        other, given = None, 0
+        if self.rollout:
+            other, given = self.rollout.canary, self.rollout.weight
+        elif self.previous:
+            other, given = self.previous.version, self.previous.weight
+        return given if version == other else 100 - given if version == self.stable else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +215,101 @@ class Split:
     timeout_seconds: float
     mirror: int | None = None
     mirror_percent: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What one Envoy counted of one cluster since it knows the cluster.
+
+    `completed` is the requests that ended with a status, the version's own or one that Envoy gave in its place: each
+    once, however often it was tried. (`upstream_rq_total` counts tries.) Those whose client left are in none of it.
+    `classes` divides them by status class (2, 4, 5), `throttled` are the 429s among them. These and `latency` begin
+    anew where Envoy is given the cluster's own settings anew, while `completed` goes on: where the classes grew by less
+    than `completed`, some were lost.
+
+    `timeouts`, `resets` (a connection lost with a request on it) and `connect_failures` tell why Envoy answered
+    itself; they count tries. `latency` is (bound in ms, requests up to it), rising; the last bound is infinite.
+    Envoy brings latency up to date every 5 seconds, all else at once.
+    """
+
+    completed: int = 0
+    classes: Mapping[int, int] = field(default_factory=dict)
+    throttled: int = 0
+    timeouts: int = 0
+    resets: int = 0
+    connect_failures: int = 0
+    latency: tuple[tuple[float, int], ...] = ()
+
+
+# By the process that counted, then by Envoy cluster; None where the process did not answer. A process is named such
+# that a restarted one has another name: one that is gone, or whose numbers fell because a cluster left and came again,
+# is seen as such.
+Counters = Mapping[str, Mapping[str, Counts] | None]
+
+
+class Metric(StrEnum):
+    """What two versions are compared by. `bad` of `n` stands for the unwished outcome, whichever the metric."""
+
+    ERRORS = "errors"
+    THROTTLED = "throttled"
+    LATENCY = "latency"
+    SATISFACTION = "satisfaction"
+    ACCURACY = "accuracy"
+    PARTICIPATION = "participation"
+    AGREEMENT = "agreement"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one look added to what is known of one side of a rollout: `bad` of `n`.
+
+    errors and throttled: answers, and those of status 5xx or 429; latency: answers, and those over the budget;
+    satisfaction: people's votes, and those that say wrong; accuracy: late labels, and those that differ from the
+    answer; participation: predictions, and those without a vote; agreement, of a shadow alone: mirrored requests that
+    both answered, and those it answered otherwise than stable. `tick` is the look's moment in ms since 1970, and rises
+    from look to look. Rows of the same tick and step are one batch.
+    """
+
+    rollout: int
+    tick: int
+    step: int
+    version: int
+    metric: Metric
+    n: int
+    bad: int
+
+
+class FaultKind(StrEnum):
+    """What is wrong with what a look saw. But for `repeated`, which costs nothing, something is missing from it.
+
+    No proxy answered (scrape), or one did not (unanswered), or it is gone with what it had counted (vanished); counts
+    began anew (reset), their statuses are missing (lost), or they belong to no version for sure (moved); the clock
+    went back; votes came in a burst; one person voted again and again (repeated). The canary cannot answer (absent),
+    or stable cannot, and the canary has nothing beside it (alone); or some proxy may still split as before (unsettled).
+    Predictions were made and never recorded (hole).
+    """
+
+    SCRAPE = "scrape"
+    UNANSWERED = "unanswered"
+    VANISHED = "vanished"
+    RESET = "reset"
+    LOST = "lost"
+    MOVED = "moved"
+    CLOCK = "clock"
+    BURST = "burst"
+    REPEATED = "repeated"
+    ABSENT = "absent"
+    ALONE = "alone"
+    UNSETTLED = "unsettled"
+    HOLE = "hole"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A hole in a look's evidence, as people read it."""
+
+    kind: FaultKind
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)

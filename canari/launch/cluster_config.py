@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from canari.errors import CanariError
+from canari.spec import kubernetes_name
 
 MANAGER = "canari-controller"
 MODEL_LABEL = "canari.dev/model"
 VERSION_LABEL = "canari.dev/version"
 HASH_ANNOTATION = "canari.dev/hash"
-BENTO_PORT = 3000
+BENTO_PORT = 3000  # of a pod
+BENTO_SERVICE_PORT = 80
 
 
 class _Part(BaseModel):
@@ -107,11 +109,6 @@ def load_config(file: Path) -> ClusterConfig:
         raise CanariError(f"{file}: " + "; ".join(faults)) from None
 
 
-def model_object(model: str) -> str:
-    """The name of a model's resource and route: Kubernetes allows no underscore."""
-    return model.replace("_", "-")
-
-
 def version_object(model: str, version: int) -> str:
     """The name of every object of one version."""
-    return f"{model_object(model)}-v{version}"
+    return f"{kubernetes_name(model)}-v{version}"

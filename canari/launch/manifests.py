@@ -13,7 +13,13 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Any
 
-from canari.launch.cluster_config import BENTO_PORT, HASH_ANNOTATION, ClusterConfig, version_object
+from canari.launch.cluster_config import (
+    BENTO_PORT,
+    BENTO_SERVICE_PORT,
+    HASH_ANNOTATION,
+    ClusterConfig,
+    version_object,
+)
 from canari.launch.launcher import VersionRun
 from canari.objects import Manifest, OwnerReference
 from canari.spec import Resources
@@ -92,7 +98,15 @@ def _service(config: ClusterConfig, run: VersionRun) -> Manifest:
         "spec": {
             "type": "ClusterIP",
             "selector": config.selector(run.spec.name, run.number),
-            "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"}],
+            "ports": [
+                {
+                    "name": "http",
+                    "port": BENTO_SERVICE_PORT,
+                    "targetPort": "http",
+                    "protocol": "TCP",
+                    "appProtocol": "http",
+                }
+            ],
         },
     }
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from canari.policy.decide import Judgement, Rule, Verdict, decide, verdicts
-from canari.policy.guards import clock_went_back, counter_increase, participation_differs, split_differs
-from canari.policy.plan import expected_seconds, plan_sentence
+from canari.policy.guards import participation_differs, split_differs
+from canari.policy.plan import Expectation, expected_duration
 from canari.policy.standing import Standing
+from canari.policy.trial import Course, Trial, figures, rule_of
 from canari.policy.unhappy import unhappy_sentence, users_unhappy
 
 __all__ = [
+    "Course",
+    "Expectation",
     "Judgement",
     "Rule",
     "Standing",
+    "Trial",
     "Verdict",
-    "clock_went_back",
-    "counter_increase",
     "decide",
-    "expected_seconds",
+    "expected_duration",
+    "figures",
     "participation_differs",
-    "plan_sentence",
+    "rule_of",
     "split_differs",
     "unhappy_sentence",
     "users_unhappy",

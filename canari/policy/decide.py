@@ -42,11 +42,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict, the sentence that tells a person why, and the metric it is about where it is one."""
+    """A verdict, the sentence that tells a person why, and the metric it is about where it is one.
+
+    `barred` where something else than the evidence keeps a rollout from going on.
+    """
 
     verdict: Verdict
     sentence: str
     metric: str | None = None
+    barred: bool = False
 
 
 def verdicts(
@@ -72,11 +76,12 @@ def verdicts(
     baked = np.asarray(step_seconds) >= rule.bake
     late = np.asarray(open_seconds) >= rule.deadline
     last = np.asarray(last_step, np.bool_)
-    least = np.where(last, *(math.log(bar(rule, last_step=it)) for it in (True, False)))
-    shown = ((speaks & (no_worse >= least[..., None])) | ~needed).all(axis=-1) & needed.any(axis=-1)
-    told = (speaks | ~needed).all(axis=-1) & needed.any(axis=-1)
+    least = np.where(last, math.log(bar(rule, last_step=True)), math.log(bar(rule, last_step=False)))
+    any_needed, spared = needed.any(axis=-1), ~needed
+    shown = ((speaks & (no_worse >= least[..., None])) | spared).all(axis=-1) & any_needed
     at_end = {"hold": Verdict.HOLD, "promote": Verdict.PROMOTE, "rollback": Verdict.ROLL_BACK}[rule.on_deadline]
-    late &= told | (at_end is not Verdict.PROMOTE)
+    if at_end is Verdict.PROMOTE:
+        late = late & (speaks | spared).all(axis=-1) & any_needed
     done = shown & baked
     found = np.where(late, at_end, np.where(done, Verdict.ADVANCE, Verdict.HOLD))
     found = np.where(done & last, Verdict.PROMOTE, found)
@@ -90,10 +95,8 @@ def bar(rule: Rule, *, last_step: bool) -> float:
 
 def harmed(rule: Rule, log_harm: ArrayLike, heard: ArrayLike) -> NDArray[np.bool_]:
     """Whether the mean of the metrics' evidence, along the last axis, has reached 1/alpha."""
-    harm = np.where(heard, np.asarray(log_harm, np.float64), -np.inf)
-    most = np.maximum(harm.max(axis=-1), 0)
-    mean = most + np.log(np.exp(harm - most[..., None]).mean(axis=-1) + 1e-300)
-    return np.asarray(mean >= math.log(1 / rule.alpha))
+    harm = np.where(heard, log_harm, -np.inf)
+    return np.asarray(np.logaddexp.reduce(harm, axis=-1) >= math.log(harm.shape[-1] / rule.alpha))
 
 
 def decide(
@@ -104,19 +107,25 @@ def decide(
     open_seconds: float,
     last_step: bool,
     hold: str | None = None,
+    barred: str | None = None,
 ) -> Judgement:
-    """One rollout's verdict, by `verdicts`, and why. `hold` is the sentence of a guard that silences everything."""
+    """One rollout's verdict, by `verdicts`, and why.
+
+    `hold` is the sentence of a guard that silences everything; `barred` of something that leaves harm alone to act.
+    """
     if hold is not None:
-        return Judgement(Verdict.HOLD, hold)
+        return Judgement(Verdict.HOLD, hold, barred=True)
+    harm, heard = [s.log_harm for s in standings], [s.heard for s in standings]
     if not standings:
-        return Judgement(Verdict.HOLD, "no metric is judged: steer this rollout by hand, or give the canary metrics")
+        why = barred or "no metric is judged: steer this rollout by hand, or give the canary metrics"
+        return Judgement(Verdict.HOLD, why, barred=barred is not None)
     verdict = Verdict(
         int(
             verdicts(
                 rule,
-                [s.log_harm for s in standings],
+                harm,
                 [s.log_no_worse for s in standings],
-                heard=[s.heard for s in standings],
+                heard=heard,
                 required=[s.required for s in standings],
                 step_seconds=step_seconds,
                 open_seconds=open_seconds,
@@ -124,9 +133,24 @@ def decide(
             )
         )
     )
-    if harmed(rule, [s.log_harm for s in standings], [s.heard for s in standings]):
+    if verdict is Verdict.ROLL_BACK and harmed(rule, harm, heard):
         worst = max((s for s in standings if s.heard), key=lambda s: s.log_harm)
         return Judgement(verdict, sentences.harm(worst), worst.metric)
+    if barred is not None:
+        return Judgement(Verdict.HOLD, barred, barred=True)
+    return _explained(rule, verdict, standings, step_seconds, open_seconds, last_step=last_step)
+
+
+def _explained(
+    rule: Rule,
+    verdict: Verdict,
+    standings: Sequence[Standing],
+    step_seconds: float,
+    open_seconds: float,
+    *,
+    last_step: bool,
+) -> Judgement:
+    """A verdict that is not about harm, and its sentence."""
     required = [s for s in standings if s.required]
     needed = bar(rule, last_step=last_step)
     waited = [s for s in required if not (s.heard and s.log_no_worse >= math.log(needed))]

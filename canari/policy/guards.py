@@ -55,25 +55,3 @@ def _sums(steps: Sequence[Part]) -> tuple[int, float, int]:
         sum(total * share for _, total, share in steps),
         sum(total for _, total, _ in steps),
     )
-
-
-def clock_went_back(now: float, last: float) -> str | None:
-    """Seconds of one clock at this look and at the last one."""
-    if now >= last:
-        return None
-    return (
-        f"the clock went back by {last - now:.0f} seconds since the last look: nothing is decided until it has passed"
-    )
-
-
-def counter_increase(now: int, before: int | None) -> int:
-    """What a counter that only grows has counted since the last look.
-
-    A smaller value than before is that of a counter that began again at 0, as a new process does: all of it is new.
-    The first value ever seen (`before` None) tells nothing, since nobody knows when it was counted.
-    """
-    if now < 0:
-        raise ValueError(f"a counter cannot be {now}")
-    if before is None:
-        return 0
-    return now - before if now >= before else now

@@ -21,11 +21,22 @@ class _Words:
 
 _WORDS = {
     "errors": _Words("errors", "requests", "failed"),
-    "refusals": _Words("refusals", "requests", "refused"),
+    "throttled": _Words("refusals", "requests", "refused as too many"),
     "latency": _Words("latency", "requests", "over the budget"),
     "satisfaction": _Words("feedback", "votes", "right", good=True),
     "accuracy": _Words("accuracy", "labels", "right", good=True),
 }
+
+
+_DAY = 86400
+_UNITS = (
+    ("years", 365 * _DAY),
+    ("months", 30.4 * _DAY),
+    ("weeks", 7 * _DAY),
+    ("days", _DAY),
+    ("hours", 3600),
+    ("minutes", 60),
+)
 
 
 def _words(metric: str) -> _Words:
@@ -75,6 +86,11 @@ def baking(seconds: float) -> str:
     return f"no worse so far; this step bakes for {lasting(seconds)} more"
 
 
+def gone(version: int, seconds: float) -> str:
+    """Why a version that does not answer is rolled back."""
+    return f"version {version} does not answer, or never for long, for {lasting(seconds)} now"
+
+
 def deadline(outcome: str, still: str) -> str:
     """What becomes of a rollout that has no verdict at its deadline."""
     done = {"hold": "held", "promote": "promoted", "rollback": "rolled back"}[outcome]
@@ -93,11 +109,6 @@ def confidence(log_evidence: float) -> str:
     return "over 99.9 %" if value > 0.999 else f"{math.floor(1000 * value) / 10:.3g} %"
 
 
-def counted(metric: str) -> str:
-    """What a metric counts: requests, votes, labels."""
-    return _words(metric).counted
-
-
 def _percent(share: float) -> str:
     value = 100 * share
     return f"{value:.0f} %" if 10 <= value <= 90 or value in (0, 100) else f"{value:.2f} %"
@@ -109,7 +120,7 @@ def _seen(at: Standing) -> str:
 
 def lasting(seconds: float) -> str:
     """A time, in the unit that a person would choose."""
-    for unit, size in (("weeks", 7 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+    for unit, size in _UNITS:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} seconds"

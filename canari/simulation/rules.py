@@ -89,7 +89,7 @@ class _Checks:
     def __init__(self, world: World, rollouts: int, limit: float, interval: float) -> None:
         self._world = world
         self._limits = {
-            name: limit if name in {"errors", "refusals"} else metric.stable + metric.margin
+            name: limit if name in {"errors", "throttled"} else metric.stable + metric.margin
             for name, metric in world.metrics.items()
         }
         self._every = max(1, round(interval / world.look.total_seconds()))

@@ -6,6 +6,16 @@ from canari.stats.difference import Difference
 from canari.stats.methods import RARE, VOTES, Method
 from canari.stats.one_rate import OneRate, log_share_differs
 from canari.stats.planning import outcomes_to_no_worse
-from canari.stats.two_rates import TwoRates
+from canari.stats.two_rates import Outcomes, TwoRates
 
-__all__ = ["RARE", "VOTES", "Difference", "Method", "OneRate", "TwoRates", "log_share_differs", "outcomes_to_no_worse"]
+__all__ = [
+    "RARE",
+    "VOTES",
+    "Difference",
+    "Method",
+    "OneRate",
+    "Outcomes",
+    "TwoRates",
+    "log_share_differs",
+    "outcomes_to_no_worse",
+]

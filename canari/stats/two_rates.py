@@ -13,9 +13,12 @@ batch; the counts do not depend on the batch's own outcomes; both arms see the s
 from batch to batch, and so may the share of traffic, even because of past outcomes.
 """
 
+# ruff: noqa: SLF001 - tests of one method are updated together
+
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,8 @@ _MOST_STEPS = 40  # three suffice but for margins of a third and more
 # A hundredth of the evidence is kept out of each batch, so that a batch which a trouble common to both arms spoils
 # costs at most a factor of 100, where all evidence could be lost for good. It costs a hundredth of the speed.
 _STAKE, _KEPT = math.log(0.99), math.log(0.01)
+# Of stable, the bad ones among them, of the canary, the bad ones.
+Outcomes = tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
 _NEAR = 1e-5  # relative; convergence is cubic, so after such a step the next would be lost in rounding
 
 
@@ -127,24 +132,41 @@ class TwoRates:
 
         They are held until both arms have the method's batch. Raises ValueError for counts that cannot be.
         """
-        self._open += _checked((stable_n, stable_bad, canary_n, canary_bad), self.shape)
-        ready = np.minimum(self._open[0], self._open[2]) >= self.method.batch
-        if ready.all():
-            self._close(slice(None))
-        elif ready.any():
-            self._close(np.flatnonzero(ready))
+        self.update_together([self], [(stable_n, stable_bad, canary_n, canary_bad)])
 
-    def _close(self, where: slice | NDArray[np.intp]) -> None:
-        counts, margin = self._open[:, where], self._margin[where]
-        total, bad = self._stable[:, where]
-        base = (bad + self._prior[where]) / (total + self.method.strength)
+    @classmethod
+    def update_together(cls, tests: Sequence[TwoRates], taken: Sequence[Outcomes]) -> None:
+        """Update several tests of one method, as each by itself, at little more than the cost of one."""
+        closing: list[tuple[TwoRates, slice | NDArray[np.intp]]] = []
+        for test, outcomes in zip(tests, taken, strict=True):
+            test._open += _checked(outcomes, test.shape)
+            ready = np.minimum(test._open[0], test._open[2]) >= test.method.batch
+            if ready.all():
+                closing.append((test, slice(None)))
+            elif ready.any():
+                closing.append((test, np.flatnonzero(ready)))
+        if closing:
+            cls._close(closing)
+
+    @staticmethod
+    def _close(closing: Sequence[tuple[TwoRates, slice | NDArray[np.intp]]]) -> None:
+        first = closing[0][0]
+        counts = _joined([test._open[:, where] for test, where in closing], axis=1)
+        total, bad = _joined([test._stable[:, where] for test, where in closing], axis=1)
+        margin = _joined([test._margin[where] for test, where in closing])
+        base = (bad + _joined([test._prior[where] for test, where in closing])) / (total + first.method.strength)
         base = np.minimum(np.maximum(base, EDGE), 1 - EDGE)[:, None]
-        ratios = log_ratios(margin, base, self._alternatives(margin, base), counts[..., None])
+        ratios = log_ratios(margin, base, first._alternatives(margin, base), counts[..., None])
         # Where stable leaves no room for a canary that is worse by the margin, nothing can tell of harm.
-        ratios[:, : len(self._odds)] *= base + margin < 1 - EDGE
-        self._logs[where] += np.logaddexp(ratios + _STAKE, _KEPT)
-        self._stable[:, where] += counts[:2]
-        self._open[:, where] = 0
+        ratios[:, : len(first._odds)] *= base + margin < 1 - EDGE
+        gained = np.logaddexp(ratios + _STAKE, _KEPT)
+        begin = 0
+        for test, where in closing:
+            end = begin + len(test._margin[where])
+            test._logs[where] += gained[begin:end]
+            test._stable[:, where] += test._open[:2, where]
+            test._open[:, where] = 0
+            begin = end
 
     def _alternatives(self, margin: Array, base: Array) -> Array:
         border = np.minimum(base + margin, 1 - EDGE)
@@ -182,7 +204,9 @@ class TwoRates:
     ) -> TwoRates:
         """The test that `state` came from; the other arguments are those it was made with."""
         test = cls(margin, method, prior=prior, shape=shape)
-        values = np.array(state["open"]), np.array(state["stable"]), np.array(state["logs"], np.float64)
+        # As a list, an array without rows has lost its columns.
+        logs = np.array(state["logs"] if len(state["logs"]) else test._logs, np.float64)
+        values = np.array(state["open"], np.int64), np.array(state["stable"], np.int64), logs
         if [value.shape for value in values] != [test._open.shape, test._stable.shape, test._logs.shape]:
             raise ValueError(
                 "this state is of another test: begin anew, or give the margin and method it was made with"
@@ -191,9 +215,13 @@ class TwoRates:
         return test
 
 
-def _checked(counts: tuple[ArrayLike, ...], shape: tuple[int, ...]) -> NDArray[np.int64]:
+def _joined(arrays: list[Any], axis: int = 0) -> Any:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=axis)
+
+
+def _checked(counts: Outcomes, shape: tuple[int, ...]) -> NDArray[np.int64]:
     """The counts, shape (4, tests)."""
-    given = np.array(counts) if shape == () else np.stack([np.broadcast_to(np.asarray(c), shape) for c in counts])
+    given = np.array(np.broadcast_arrays(*counts, np.empty(shape))[:4]) if shape else np.array(counts)
     if given.dtype.kind not in "iu":
         raise ValueError("evidence is counted in whole numbers")
     taken: NDArray[np.int64] = given.reshape(4, -1).astype(np.int64, copy=False)

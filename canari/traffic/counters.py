@@ -6,46 +6,17 @@ https://www.envoyproxy.io/docs/envoy/latest/configuration/upstream/cluster_manag
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+
+from canari.types import Counts
 
 _CLUSTER = "envoy_cluster_name"
 # The statistics `parse` looks at, by the names Envoy's `filter` sees.
 _STATISTICS = (
     r"upstream_(rq_(completed|\dxx|429|timeout|rx_reset|time)|cx_(connect_fail|destroy_remote_with_active_rq))$"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What one Envoy counted of one cluster since it knows the cluster.
-
-    `completed` is the requests that ended with a status, the version's own or one that Envoy gave in its place: each
-    once, however often it was tried. (`upstream_rq_total` counts tries.) Those whose client left are in none of it.
-    `classes` divides them by status class (2, 4, 5), `throttled` are the 429s among them. These and `latency` begin
-    anew where Envoy is given the cluster's own settings anew, while `completed` goes on: where the classes grew by less
-    than `completed`, some were lost.
-
-    `timeouts`, `resets` (a connection lost with a request on it) and `connect_failures` tell why Envoy answered
-    itself; they count tries. `latency` is (bound in ms, requests up to it), rising; the last bound is infinite.
-    Envoy brings latency up to date every 5 seconds, all else at once.
-    """
-
-    completed: int = 0
-    classes: Mapping[int, int] = field(default_factory=dict)
-    throttled: int = 0
-    timeouts: int = 0
-    resets: int = 0
-    connect_failures: int = 0
-    latency: tuple[tuple[float, int], ...] = ()
-
-
-# By the process that counted, then by Envoy cluster. A process is named such that a restarted one has another name:
-# one that is gone, or whose numbers fell because a cluster left and came again, is seen as such.
-Counters = Mapping[str, Mapping[str, Counts]]
 
 
 def statistics(clusters: str) -> str:

@@ -12,8 +12,9 @@ import httpx
 
 from canari.launch.processes import Program
 from canari.traffic import envoy
-from canari.traffic.counters import Counters, parse, statistics
-from canari.types import Arm, Split
+from canari.traffic.counters import parse, statistics
+from canari.traffic.split import mirrored
+from canari.types import Arm, Counters, Split
 
 
 class EnvoyFiles:
@@ -23,12 +24,15 @@ class EnvoyFiles:
     is in flight. Envoy tells by version what it has taken in, so nothing is guessed.
     """
 
+    settle_seconds = 0.0
+
     def __init__(self, folder: Path, sockets: Path, *, host: str, port: int) -> None:
         self._folder = folder
         self._sockets = sockets
         self._admin = sockets / "envoy-admin.sock"
         self._host, self._port = host, port
         self._written: dict[str, str] = {}
+        self._routed = False
         self._client = httpx.Client(transport=httpx.HTTPTransport(uds=str(self._admin)), timeout=2)
 
     @cached_property
@@ -70,24 +74,33 @@ class EnvoyFiles:
         names = {cluster["name"] for cluster in wanted}
         leaving = [cluster for name, cluster in kept.items() if name not in names]
         with_leaving = wanted + leaving
+        self._routed = False
         if not self._in_force("clusters.json", with_leaving, "cluster_manager.cds.version_text"):
             return False
-        if not self._in_force("routes.json", [envoy.routes(splits)], "rds.canari.version_text"):
+        self._routed = self._in_force("routes.json", [envoy.routes(splits)], "rds.canari.version_text")
+        if not self._routed:
             return False
         if any(self._active(cluster["name"]) for cluster in leaving):
             return False
         return self._in_force("clusters.json", wanted, "cluster_manager.cds.version_text")
 
+    def in_force(self, model: str) -> bool:  # noqa: ARG002 - one file holds the routes of all models
+        """Whether the last `apply` found the routes taken in; clusters that nothing leads to may still be leaving."""
+        return self._routed
+
     def counters(self) -> Counters:
-        """What Envoy counted of each arm. Raises httpx.HTTPError or OSError where it does not answer."""
+        """What Envoy counted of each arm and mirror. Raises httpx.HTTPError or OSError where it does not answer."""
         # Envoy makes its socket anew at each start: the file tells one process from the next.
         made = self._admin.stat()
-        page = self._client.get("http://envoy/stats/prometheus", params={"filter": statistics("arm/[^.]+")})
-        return {f"{made.st_ino}.{made.st_ctime_ns}": parse(page.raise_for_status().text)}
+        page = self._client.get("http://envoy/stats/prometheus", params={"filter": statistics("(arm|shadow)/[^.]+")})
+        return {f"{made.st_ino}.{made.st_mtime_ns}": parse(page.raise_for_status().text)}
 
     def arms(self, split: Split) -> dict[str, Arm]:
-        """The cluster of each arm of a split."""
-        return {envoy.arm_cluster(split.model, share.arm.version): share.arm for share in split.shares}
+        """The cluster of each arm of a split, and of its mirror."""
+        found = {envoy.arm_cluster(split.model, share.arm.version): share.arm for share in split.shares}
+        if (shadow := mirrored(split)) is not None:
+            found[envoy.shadow_cluster(split.model, shadow.version)] = shadow
+        return found
 
     def unused(self, model: str, version: int) -> bool:
         """Whether no request is on its way to a version."""

@@ -8,11 +8,13 @@ from collections.abc import Callable, Collection
 import httpx
 
 from canari.kube import Kube
-from canari.launch.cluster_config import ClusterConfig, model_object
+from canari.launch.cluster_config import ClusterConfig
 from canari.objects import HTTP_ROUTE, POD, Manifest, OwnerReference, differences
-from canari.traffic.counters import Counters, parse, statistics
-from canari.traffic.http_route import arm_cluster, http_route
-from canari.types import Arm, Split
+from canari.spec import kubernetes_name
+from canari.traffic.counters import parse, statistics
+from canari.traffic.http_route import arm_cluster, http_route, mirror_cluster
+from canari.traffic.split import mirrored
+from canari.types import Arm, Counters, Counts, Split
 
 # Envoy follows some 20 ms after the route is accepted, and later where Envoy Gateway is short of CPU or a proxy has
 # lost its stream for a moment: nothing tells when. A version that stays a little longer costs next to nothing.
@@ -26,6 +28,8 @@ class GatewayRoutes:
 
     All it remembers is since when versions are seen to have left: after a restart they stay a little longer.
     """
+
+    settle_seconds = SETTLE_SECONDS
 
     def __init__(
         self,
@@ -50,7 +54,7 @@ class GatewayRoutes:
         self.troubles = {}
         for split in splits:
             wanted = http_route(split, self._config, self._owners(split.model))
-            route = live.pop(model_object(split.model), {})
+            route = live.pop(kubernetes_name(split.model), {})
             if differences(route, wanted):
                 route = self._kube.apply(wanted)
             if trouble := _trouble(route, self._config):
@@ -61,34 +65,46 @@ class GatewayRoutes:
             self._kube.delete(HTTP_ROUTE, name)
         return not self.troubles and not live
 
+    def in_force(self, model: str) -> bool:
+        """Whether the last `apply` found that the Gateway accepts the model's route as it now is."""
+        return model not in self.troubles
+
     def unused(self, model: str, version: int) -> bool:
         """Whether no request is on its way to a version: `apply` was true without it, long enough ago."""
         now = self._clock()
         return now - self._left.setdefault((model, version), now) >= SETTLE_SECONDS
 
     def counters(self) -> Counters:
-        """What each proxy of the Gateway counted of each arm. A proxy that does not answer is left out."""
+        """What each proxy of the Gateway counted of each arm and mirror.
+
+        One without an address, or that has ended, is no more.
+        """
         gateway = self._config.gateway
         labels = {f"{_PROXY}name": gateway.name, f"{_PROXY}namespace": gateway.namespace}
-        clusters = f"httproute/{self._config.namespace}/[^/]+/rule/0/backend/[0-9]+"
-        found = {}
+        clusters = f"httproute/{self._config.namespace}/[^/]+/rule/0(/backend/[0-9]+|-mirror-0)"
+        found: dict[str, dict[str, Counts] | None] = {}
         for pod in self._kube.list(POD, labels=labels, namespace=gateway.proxy_namespace):
-            if address := pod["status"].get("podIP"):
+            # A pod that has ended keeps its address, and may be listed for days.
+            if (address := pod["status"].get("podIP")) and pod["status"].get("phase") not in {"Failed", "Succeeded"}:
                 host = f"[{address}]" if ":" in address else address
                 url = f"http://{host}:{_STATISTICS_PORT}/stats/prometheus"
                 try:
                     page = self._client.get(url, params={"filter": statistics(clusters)}).raise_for_status()
                 except httpx.HTTPError:
-                    continue
-                found[_process(pod)] = parse(page.text)
+                    found[_process(pod)] = None
+                else:
+                    found[_process(pod)] = parse(page.text)
         return found
 
     def arms(self, split: Split) -> dict[str, Arm]:
-        """The Envoy cluster of each arm of a split.
+        """The Envoy cluster of each arm of a split, and of its mirror.
 
         Clusters are named by place: counts that grew while the split changed may be of either arm.
         """
-        return {arm_cluster(split, index, self._config): share.arm for index, share in enumerate(split.shares)}
+        found = {arm_cluster(split, index, self._config): share.arm for index, share in enumerate(split.shares)}
+        if (shadow := mirrored(split)) is not None:
+            found[mirror_cluster(split, self._config)] = shadow
+        return found
 
 
 def _named(split: Split) -> set[int]:

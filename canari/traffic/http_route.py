@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from canari.launch.cluster_config import ClusterConfig, model_object, version_object
+from canari.launch.cluster_config import BENTO_SERVICE_PORT, ClusterConfig, version_object
 from canari.objects import HTTP_ROUTE, Manifest, OwnerReference
+from canari.spec import kubernetes_name
 from canari.traffic.envoy import ARM_HEADER, VERSION_HEADER
 from canari.types import Split
 
-_BENTO_SERVICE_PORT = 80
 Part = dict[str, Any]
 
 
@@ -23,7 +23,7 @@ def http_route(split: Split, config: ClusterConfig, owner: OwnerReference | None
     exact header over the pattern. The API allows 16 rules: 14 versions that can be asked for at once.
     """
     metadata: Part = {
-        "name": model_object(split.model),
+        "name": kubernetes_name(split.model),
         "namespace": config.namespace,
         "labels": config.labels(split.model),
     }
@@ -50,7 +50,12 @@ def arm_cluster(split: Split, index: int, config: ClusterConfig) -> str:
     An arm has one of its own because its backend has a filter: weighted backends without any are one cluster
     (https://github.com/envoyproxy/gateway, internal/ir/xds.go, NeedsClusterPerSetting).
     """
-    return f"httproute/{config.namespace}/{model_object(split.model)}/rule/0/backend/{index}"
+    return f"httproute/{config.namespace}/{kubernetes_name(split.model)}/rule/0/backend/{index}"
+
+
+def mirror_cluster(split: Split, config: ClusterConfig) -> str:
+    """The name Envoy Gateway gives the cluster of a rule's first mirror."""
+    return f"httproute/{config.namespace}/{kubernetes_name(split.model)}/rule/0-mirror-0"
 
 
 def _arms(split: Split, config: ClusterConfig) -> Part:
@@ -95,7 +100,7 @@ def _protocol(split: Split, below: str = "") -> Part:
 
 
 def _version(split: Split, version: int) -> Part:
-    return {"name": version_object(split.model, version), "port": _BENTO_SERVICE_PORT}
+    return {"name": version_object(split.model, version), "port": BENTO_SERVICE_PORT}
 
 
 def _feedback(config: ClusterConfig) -> Part:

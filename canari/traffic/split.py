@@ -3,41 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Protocol
 
 from canari.spec import ModelSpec
-from canari.types import Arm, Rollout, Share, Split
+from canari.types import Arm, Counters, Previous, Rollout, Share, Split
 
 
 class TrafficSplit(Protocol):
     """Something that divides traffic: Envoy's files here, an HTTPRoute on Kubernetes."""
 
+    # For how long a proxy may still divide as before although the split is in force.
+    settle_seconds: float
+
     def apply(self, splits: Collection[Split]) -> bool:
-        """Make these the splits of all models; True once every one of them is in force."""
+        """Make these the splits of all models; True once every one of them is in force, and what has left is gone."""
+
+    def in_force(self, model: str) -> bool:
+        """Whether the last `apply` found the model's own split in force."""
 
     def unused(self, model: str, version: int) -> bool:
         """Whether no request is on its way to a version, now that no split names it."""
 
+    def counters(self) -> Counters:
+        """What every proxy counted of each arm so far. Raises httpx.HTTPError or OSError where none can be asked."""
 
-def split_for(spec: ModelSpec, stable: int | None, rollout: Rollout | None, ready: Collection[int]) -> Split:
+    def arms(self, split: Split) -> dict[str, Arm]:
+        """The Envoy cluster of each arm of a split, and of its mirror: the names that `counters` knows them by."""
+
+
+def mirrored(split: Split) -> Arm | None:
+    """The version that gets copies, as an arm of the rollout and step that the split belongs to."""
+    if split.mirror is None or not split.shares:
+        return None
+    return replace(split.shares[0].arm, version=split.mirror)
+
+
+def split_for(
+    spec: ModelSpec,
+    stable: int | None,
+    rollout: Rollout | None,
+    ready: Collection[int],
+    previous: Previous | None = None,
+) -> Split:
     """The split of one model, given the versions whose processes are `ready`.
 
-    An arm that cannot answer gets nothing: its share goes to the other. Without any, `shares` is empty.
+    An arm that cannot answer gets nothing: its share goes to the other. Without any, `shares` is empty. `previous`,
+    the stable version of before, has a part only while no rollout is open; its weight may be 0, as a shadow's is.
     """
-    number, step = (rollout.id, rollout.step) if rollout else (0, 0)
-    weights: list[tuple[int, int]] = []
-    if rollout is None:
-        weights = [(stable, 100)] if stable is not None else []
-    else:
-        weights = [(rollout.canary, rollout.weight)]
-        if rollout.stable is not None:
-            weights.insert(0, (rollout.stable, 100 - rollout.weight))
-    answering = [(version, weight) for version, weight in weights if version in ready]
-    if len(answering) == 1:
-        answering = [(answering[0][0], 100)]
+    stamp, other, weight = (0, 0), None, 0
+    if rollout is not None:
+        stamp, stable, other, weight = (rollout.id, rollout.step), rollout.stable, rollout.canary, rollout.weight
+    elif previous is not None:
+        stamp, other, weight = (previous.rollout, previous.step), previous.version, previous.weight
+    weights = [(number, part) for number, part in ((stable, 100 - weight), (other, weight)) if number in ready]
+    if len(weights) == 1:
+        weights = [(weights[0][0], 100)]
+    shares = tuple(Share(Arm(*stamp, number), part) for number, part in weights if number is not None and part)
+    unseen = {number for number, part in weights if not part} if rollout else set()
     return Split(
         model=spec.name,
-        shares=tuple(Share(Arm(number, step, version), weight) for version, weight in answering),
+        shares=shares,
         pins=tuple(sorted(ready)),
         timeout_seconds=spec.serving.timeout.total_seconds(),
+        mirror=other if other in unseen else None,
     )

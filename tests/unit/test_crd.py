@@ -49,5 +49,11 @@ def test_models_are_listed_with_what_their_rollout_does() -> None:
         "VERDICT",
         "SATISFACTION",
         "AGE",
+        "PROGRESS",
+        "WHY",
+    ]
+    assert [column["name"] for column in version["additionalPrinterColumns"] if column.get("priority")] == [
+        "Progress",
+        "Why",
     ]
     assert version["subresources"] == {"status": {}}

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from canari.policy import (
+    Expectation,
     Judgement,
     Rule,
     Standing,
     Verdict,
-    clock_went_back,
-    counter_increase,
     decide,
-    expected_seconds,
+    expected_duration,
     participation_differs,
-    plan_sentence,
     split_differs,
     unhappy_sentence,
     users_unhappy,
     verdicts,
 )
-from canari.stats import VOTES
+from canari.spec import Canary
+from canari.stats import RARE, VOTES, outcomes_to_no_worse
 
 RULE = Rule(alpha=0.05, bake=600, deadline=86400)
 FEEDBACK = Standing("satisfaction", 0.05, 300, 48, 112, 32, log_harm=0.5, log_no_worse=1.0)
@@ -104,7 +102,7 @@ def test_a_guard_silences_its_metric_or_all() -> None:
     assert judged(doubted, ERRORS) == Judgement(Verdict.HOLD, "feedback: votes came in a burst", "satisfaction")
     assert judged(doubted, replace(ERRORS, log_harm=9.0)).verdict is Verdict.ROLL_BACK
     assert judged(replace(ERRORS, log_harm=9.0), hold="the gateway is away") == Judgement(
-        Verdict.HOLD, "the gateway is away"
+        Verdict.HOLD, "the gateway is away", barred=True
     )
 
 
@@ -190,18 +188,6 @@ def test_people_who_answer_differently_in_the_arms_are_told() -> None:
     assert "people do not answer alike in both arms" in told
 
 
-def test_a_clock_that_goes_back_is_told() -> None:
-    assert clock_went_back(100.0, 100.0) is None
-    assert "40 seconds" in str(clock_went_back(60.0, 100.0))
-
-
-@pytest.mark.parametrize(("before", "now", "increase"), [(None, 7, 0), (5, 7, 2), (7, 3, 3), (7, 7, 0)])
-def test_a_counter_that_began_again_counts_from_0(before: int | None, now: int, increase: int) -> None:
-    assert counter_increase(now, before) == increase
-    with pytest.raises(ValueError, match="cannot be"):
-        counter_increase(-1, before)
-
-
 def test_users_are_unhappy_when_enough_of_them_say_so() -> None:
     assert users_unhappy([3.1, 2.9, 3.1], [60, 60, 60], [500, 500, 700], participation=0.1).tolist() == [1, 0, 0]
     assert unhappy_sentence(0.8, 60, 39, 500, 3.1) == (
@@ -209,18 +195,78 @@ def test_users_are_unhappy_when_enough_of_them_say_so() -> None:
     )
 
 
-def test_a_rollout_tells_how_long_it_will_take() -> None:
-    rule = replace(RULE, deadline=14 * 86400)
-    expected = partial(expected_seconds, rule, rate=0.2, margin=0.1, method=VOTES)
-    soon = expected([50], per_second=100 / 86400)
-    assert soon == pytest.approx(4.5 * 86400, rel=0.05)
-    assert plan_sentence(rule, "satisfaction", 100 / 86400, soon) == (
-        "at 100 votes a day a verdict takes about 5 days; the deadline is 2 weeks"
+def expected(requests: float, votes: float, satisfaction: float | None = None, **canary: Any) -> Expectation:
+    rules = Canary.model_validate(canary)
+    return expected_duration(rules, requests_per_day=requests, votes_per_day=votes, satisfaction=satisfaction)
+
+
+def days(requests: float, votes: float, satisfaction: float | None = None, **canary: Any) -> float:
+    found = expected(requests, votes, satisfaction, **{"steps": [50], **canary}).days
+    assert found is not None
+    return found
+
+
+def test_each_step_takes_what_its_bar_asks_for() -> None:
+    alone = outcomes_to_no_worse(0.2, 0.05, 0.5, VOTES, 20) / 1000
+    assert days(1e9, 1000) == pytest.approx(alone, rel=0.01)
+    before = outcomes_to_no_worse(0.2, 0.05, 0.25, VOTES, 8) / 1000
+    assert days(1e9, 1000, steps=[25, 50]) == pytest.approx(before + alone, rel=0.01)
+    assert days(1e9, 40) == pytest.approx(days(1e9, 20) / 2, rel=0.01)
+
+
+def test_the_slowest_required_metric_and_the_bake_time_say_how_long() -> None:
+    assert expected(1_000_000, 20).slowest == "satisfaction"
+    errors = expected(2_000, 0, metrics={"satisfaction": None})
+    assert errors.sentence == (
+        "At today's 2,000 requests and 0 votes a day a verdict takes about 11 days, of which errors is the slowest "
+        "part; the deadline is 2 weeks after its start."
     )
-    late = expected([5, 25, 50], per_second=20 / 86400)
-    assert late > 4 * soon
-    assert "give it more time" in plan_sentence(rule, "satisfaction", 20 / 86400, late)
-    assert expected([5, 50], per_second=1e6) == 2 * rule.bake
-    never = expected([50], margin=0.0, per_second=1.0)
-    assert "no verdict" in plan_sentence(rule, "satisfaction", 1.0, never)
-    assert expected([50], per_second=0.0) == math.inf
+    only = {"errors": None, "satisfaction": None}
+    for metric in ("throttled", "latency"):
+        found = expected(2_000, 0, metrics={**only, metric: {"margin": 0.005}})
+        assert found.slowest == metric
+    unneeded = expected(0, 0, metrics=only, bake="2h")
+    assert unneeded.slowest == "bake"
+    assert unneeded.days == pytest.approx(0.25)
+
+
+def test_a_shadow_waits_for_errors_alone_of_which_each_request_gives_one_for_either_arm() -> None:
+    quick = expected(1e9, 1e9, steps=["shadow", 5, 50], bake="1d")
+    assert quick.slowest == "bake"
+    assert quick.days == pytest.approx(3)
+    optional = {"errors": {"margin": 0.005, "required": False}, "satisfaction": {"margin": 0.05}}
+    shadow = days(1000, 1e9, steps=["shadow", 50], metrics=optional) - days(1000, 1e9, metrics=optional)
+    assert shadow == pytest.approx(outcomes_to_no_worse(0.001, 0.005, 0.5, RARE, 8) / 2000, rel=0.01)
+
+
+def test_labels_count_once_they_are_old_enough() -> None:
+    judged = {"errors": None, "satisfaction": None, "accuracy": {"margin": 0.05, "age": "3d"}}
+    slow = expected(1e9, 1e9, metrics=judged, steps=[5, 50])
+    assert slow.slowest == "accuracy"
+    assert slow.days == pytest.approx(6, rel=0.01)
+
+
+def test_unhappy_users_make_it_longer_but_few_votes_are_not_made_much_of() -> None:
+    assert days(1e6, 1000, satisfaction=0.5) > 1.4 * days(1e6, 1000)
+    # A few votes alone, and all of them unhappy.
+    assert days(1e6, 2, satisfaction=0.0) < 1.5 * days(1e6, 2)
+
+
+def test_that_there_will_be_no_verdict_is_told() -> None:
+    silent = expected(5_000, 0, deadline="3d")
+    assert silent.days is None
+    assert silent.sentence == (
+        "At today's 5,000 requests and 0 votes a day there will be no verdict, since satisfaction would take for ever; "
+        "the deadline is 3 days after its start."
+    )
+    assert expected(1e9, 1e9, steps=[50, 100]).days is None
+    assert expected(1e9, 1e9, metrics={"errors": {"margin": 0}}).days is None
+
+
+@pytest.mark.parametrize(
+    ("votes", "told"), [(10_000, "28 hours"), (1_000, "11 days"), (60, "6 months"), (10, "3 years")]
+)
+def test_people_are_told_in_round_figures_and_what_to_do_where_time_is_short(votes: int, told: str) -> None:
+    sentence = expected(1e9, votes).sentence
+    assert f"a verdict takes about {told}, of which satisfaction is the slowest part" in sentence
+    assert sentence.endswith("give it more time, a wider margin or larger steps.") == (votes < 1_000)

@@ -14,7 +14,7 @@ from canari.store import rollouts, samples, versions
 from canari.store.engine import connect
 from canari.store.migrate import ensure_partitions, migrate
 from canari.store.tables import metadata
-from canari.types import Rollout, RolloutState, Sample, VersionState
+from canari.types import Desired, Rollout, RolloutState, Sample, VersionState
 from tests.conftest import ROOT, Database
 
 
@@ -96,7 +96,7 @@ def test_the_first_version_takes_all_whatever_weight_was_asked(database: Databas
     rollout = deploy(database, ready(database, spec), 20)
     assert rollout is not None
     assert (rollout.state, rollout.weight) == (RolloutState.PROMOTED, 100)
-    assert rollouts.desired(database.engine) == {"drift": (1, None)}
+    assert rollouts.desired(database.engine) == {"drift": Desired(1)}
     assert rollouts.history(database.engine, "drift")[-1]["action"] == "bootstrap"
 
 
@@ -113,7 +113,7 @@ def test_a_second_version_opens_a_rollout_moves_and_is_promoted(database: Databa
     settled = deploy(database, second, 100)
     assert settled is not None
     assert settled.state is RolloutState.PROMOTED
-    assert rollouts.desired(database.engine) == {"drift": (2, None)}
+    assert rollouts.desired(database.engine) == {"drift": Desired(2)}
 
 
 def test_naming_stable_at_100_rolls_back(database: Database, spec: ModelSpec) -> None:
@@ -122,7 +122,7 @@ def test_naming_stable_at_100_rolls_back(database: Database, spec: ModelSpec) ->
     settled = deploy(database, 1, 100)
     assert settled is not None
     assert settled.state is RolloutState.ROLLED_BACK
-    assert rollouts.desired(database.engine) == {"drift": (1, None)}
+    assert rollouts.desired(database.engine) == {"drift": Desired(1)}
     with pytest.raises(CanariError, match="nothing to roll back"):
         rollouts.roll_back(database.engine, "drift", reason="none", actor="a test")
 
@@ -131,9 +131,9 @@ def test_a_third_version_supersedes_the_open_rollout(database: Database, spec: M
     deploy(database, ready(database, spec), 100)
     deploy(database, ready(database, spec), 20)
     deploy(database, ready(database, spec), 10)
-    stable, opened = rollouts.desired(database.engine)["drift"]
-    assert opened is not None
-    assert (stable, opened.canary, opened.weight) == (1, 3, 10)
+    wanted = rollouts.desired(database.engine)["drift"]
+    assert wanted.rollout is not None
+    assert (wanted.stable, wanted.rollout.canary, wanted.rollout.weight) == (1, 3, 10)
 
 
 def test_what_cannot_be_deployed_is_refused_with_what_can(database: Database, spec: ModelSpec) -> None:

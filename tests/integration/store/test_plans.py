@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from canari.launch.postgres import EmbeddedPostgres
-from canari.store import access, feedback, predictions, rollouts, versions
+from canari.store import access, cohorts, evidence, feedback, predictions, rollouts, versions
 from canari.store.engine import connect
-from canari.types import Feedback
+from canari.types import Evidence, Feedback
 from tests.conftest import GivenPostgres, fresh_database
 from tests.integration.store.samples_of import prediction
 
@@ -85,7 +85,33 @@ def some(engine: Engine) -> UUID:
         return UUID(str(connection.execute(text("SELECT id FROM predictions WHERE seq = 20000")).scalar_one()))
 
 
+def cohort(end: datetime) -> cohorts.Cohort:
+    """Ten minutes of a rollout that nobody took part in: what is looked through is the same."""
+    return cohorts.Cohort("cats_dogs", 7, (1, 2), end - timedelta(minutes=10), end, timedelta(minutes=10))
+
+
+def votes(engine: Engine, end: datetime) -> object:
+    with engine.begin() as connection:
+        return cohorts.votes(connection, cohort(end))
+
+
+def labels(engine: Engine, end: datetime) -> list[Evidence]:
+    with engine.begin() as connection:
+        return cohorts.labels(connection, cohort(end), tick=1)
+
+
+def agreement(engine: Engine, end: datetime) -> list[Evidence]:
+    with engine.begin() as connection:
+        return cohorts.agreement(connection, cohort(end), tick=1)
+
+
+def missing(engine: Engine) -> dict[int, int]:
+    with engine.begin() as connection:
+        return cohorts.missing(connection, "cats_dogs", (1, 2))
+
+
 DAY_AGO = datetime.now(UTC) - timedelta(days=1)
+MONTH_AGO = datetime.now(UTC) - timedelta(days=30)
 QUERIES: dict[str, Callable[[Engine, UUID], object]] = {
     "one prediction": lambda engine, one: predictions.get(engine, "cats_dogs", one),
     "whose prediction": predictions.model_of,
@@ -101,6 +127,14 @@ QUERIES: dict[str, Callable[[Engine, UUID], object]] = {
     "revoked tokens": lambda engine, _: access.revoked(engine),
     "versions": lambda engine, _: versions.versions(engine, "cats_dogs"),
     "traffic": lambda engine, _: rollouts.desired(engine),
+    "votes of a cohort": lambda engine, _: votes(engine, DAY_AGO),
+    "votes of an old cohort": lambda engine, _: votes(engine, MONTH_AGO),
+    "labels of a cohort": lambda engine, _: labels(engine, DAY_AGO),
+    "labels of an old cohort": lambda engine, _: labels(engine, MONTH_AGO),
+    "agreement of a cohort": lambda engine, _: agreement(engine, DAY_AGO),
+    "agreement of an old cohort": lambda engine, _: agreement(engine, MONTH_AGO),
+    "how far evidence was read": lambda engine, _: evidence.known(engine, [7]),
+    "evidence": lambda engine, _: evidence.read(engine, 7, after=5),
 }
 # The partitions of the months to come are empty, and nothing is what it costs to read them.
 _WHOLE = re.compile(r"Seq Scan on (?:predictions|feedback|tokens)\w*(?: \w+)?  \(cost=0\.00\.\.(?!0\.00 )")
@@ -124,6 +158,12 @@ def test_a_page_is_read_in_its_order_and_no_further_than_its_end(filled: Engine)
         limit, below = plan.splitlines()[:2]
         assert limit.startswith("Limit"), query
         assert re.search(r"-> +(Merge Append|Index Scan Backward)", below), (query, plan)
+
+
+def test_what_two_versions_did_not_record_is_found_by_their_numbers(filled: Engine) -> None:
+    with plans(filled) as found:
+        missing(filled)
+    assert "recorders_model_version_idx" in found[0]
 
 
 def test_the_listener_would_see_a_sequential_scan(filled: Engine) -> None:

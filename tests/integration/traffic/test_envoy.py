@@ -10,17 +10,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
 import pytest
 
+from canari.evidence import Marks, look
 from canari.launch.launcher import State
 from canari.launch.processes import Supervisor
-from canari.traffic.counters import Counts
 from canari.traffic.envoy_files import EnvoyFiles
-from canari.types import Arm, Share, Split
+from canari.types import Arm, Counts, Evidence, FaultKind, Metric, Share, Split
 from tests.routing import CASES, Case
 
 
@@ -30,15 +31,19 @@ class Upstream(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
         self.seen: list[tuple[str, str | None]] = []
+        self.requests: list[str | None] = []
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def handle_request(handler) -> None:  # noqa: N805
                 handler.rfile.read(int(handler.headers.get("content-length", 0)))
-                time.sleep(0.05 if "slow" in handler.path else 0)
+                only = handler.path.partition("only=")[2].partition("&")[0]
+                asked = handler.path if only in {"", name} else ""
+                time.sleep(1 if "slower" in asked else 0.05 if "slow" in asked else 0)
                 self.seen.append((handler.path, handler.headers.get("x-canari-arm")))
-                status = int(handler.path.partition("status=")[2] or 200)
+                self.requests.append(handler.headers.get("x-request-id"))
+                status = int(asked.partition("status=")[2] or 200)
                 if status == 0:
                     handler.close_connection = True
                     return
@@ -192,6 +197,16 @@ def test_a_mirror_gets_copies_and_its_answer_is_not_seen(gateway: Gateway) -> No
     assert {arm for _, arm in gateway.upstreams["cats_dogs-3"].seen} == {"7.2.1"}
 
 
+def test_a_copy_has_the_request_id_of_its_request_however_large_that_is(gateway: Gateway) -> None:
+    gateway.split((1, 100), mirror=3)
+    for n in range(20):
+        assert gateway.client.post("/api/cats_dogs/predict", content=b"x" * 300_000 * n).status_code == 200
+    answered, copied = (gateway.upstreams[f"cats_dogs-{version}"] for version in (1, 3))
+    until(lambda: len(copied.requests) == 20)
+    assert len(set(answered.requests)) == 20
+    assert set(copied.requests) == set(answered.requests)
+
+
 def test_no_request_fails_while_weights_change_and_versions_come_and_go(gateway: Gateway) -> None:
     gateway.split((1, 100))
     stop = threading.Event()
@@ -228,6 +243,7 @@ def test_a_version_is_unused_only_once_its_last_request_has_ended(gateway: Gatew
 def counted(gateway: Gateway) -> dict[Arm, Counts]:
     """What Envoy counted of each arm of the split in force."""
     ((_, clusters),) = gateway.files.counters().items()
+    assert clusters is not None
     return {arm: clusters[name] for name, arm in gateway.files.arms(gateway.in_force).items()}
 
 
@@ -287,3 +303,151 @@ def test_a_restarted_envoy_counts_under_another_name(gateway: Gateway) -> None:
     gateway.supervisor.stop(["envoy"])
     until(lambda: gateway.supervisor.ensure(gateway.files.program) is State.READY)
     assert not before & set(gateway.files.counters())
+
+
+class Judge:
+    """Looks at a gateway again and again, as a controller does."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.marks: Marks = {}
+        self.tick = 0
+        self.found: list[Evidence] = []
+
+    def look(self, wanted: Split | None = None) -> list[FaultKind]:
+        """One look, after which the split is moved on towards `wanted`; returns what was wrong."""
+        self.tick += 1
+        files, split = self.gateway.files, wanted or self.gateway.in_force
+        settled = wanted is None or files.apply([wanted])
+        seen = look(
+            self.marks,
+            files.counters(),
+            files.arms(split),
+            rollout=7,
+            tick=self.tick,
+            settled=settled,
+            budget_ms=20,
+        )
+        self.marks = seen.marks
+        self.found += seen.evidence
+        if wanted is not None and settled:
+            self.gateway.in_force = wanted
+        return [fault.kind for fault in seen.faults]
+
+    def sums(self, metric: Metric) -> dict[tuple[int, int], tuple[int, int]]:
+        found: dict[tuple[int, int], tuple[int, int]] = {}
+        for row in (row for row in self.found if row.metric is metric):
+            n, bad = found.get((row.step, row.version), (0, 0))
+            found[row.step, row.version] = (n + row.n, bad + row.bad)
+        return found
+
+
+def test_looks_find_what_the_clients_of_each_arm_saw_whatever_the_weights(gateway: Gateway) -> None:
+    predict = "/api/cats_dogs/predict"
+    gateway.split((1, 70), (2, 30))
+    judge = Judge(gateway)
+    assert judge.look() == []
+    asked: dict[int, Counter[str]] = {2: Counter(), 3: Counter()}
+
+    def ask(step: int, times: int) -> None:
+        for n in range(times):
+            kind = ("", "?status=503", "?status=429", "?slow")[n % 4]
+            asked[step][f"{gateway.client.post(predict + kind).text[-1]}{kind}"] += 1
+
+    ask(2, 40)
+    assert judge.look() == []
+    before = gateway.in_force
+    later = replace(before, shares=tuple(Share(replace(share.arm, step=3), 50) for share in before.shares))
+    # What is asked until the new weights are in force belongs to the step before.
+    while gateway.in_force != later:
+        ask(2, 4)
+        assert judge.look(later) == []
+    ask(3, 40)
+
+    def expected(bad: str) -> dict[tuple[int, int], tuple[int, int]]:
+        return {
+            (step, version): (
+                sum(n for what, n in seen.items() if what[0] == str(version)),
+                seen[f"{version}{bad}"],
+            )
+            for step, seen in asked.items()
+            for version in (1, 2)
+        }
+
+    assert judge.look() == []
+    assert judge.sums(Metric.ERRORS) == expected("?status=503")
+    assert judge.sums(Metric.THROTTLED) == expected("?status=429")
+
+    def caught_up() -> bool:
+        judge.look()
+        timed = sum(n for n, _ in judge.sums(Metric.LATENCY).values())
+        return timed == sum(seen.total() for seen in asked.values())
+
+    until(caught_up)
+    over, slow = Counter[int](), Counter[int]()
+    for (_, version), (_, bad) in judge.sums(Metric.LATENCY).items():
+        over[version] += bad
+    for seen in asked.values():
+        slow.update({version: seen[f"{version}?slow"] for version in (1, 2)})
+    # A busy machine may make others slow as well.
+    assert over >= slow
+    assert over.total() < sum(seen.total() for seen in asked.values())
+
+
+def test_a_gateway_that_was_restarted_leaves_a_hole_that_is_told_and_counts_on(gateway: Gateway) -> None:
+    gateway.split((1, 100))
+    judge = Judge(gateway)
+    judge.look()
+    gateway.client.post("/api/cats_dogs/predict")
+    gateway.supervisor.stop(["envoy"])
+    until(lambda: gateway.supervisor.ensure(gateway.files.program) is State.READY)
+    until(lambda: gateway.client.post("/api/cats_dogs/predict").status_code == 200)
+    assert judge.look() == [FaultKind.VANISHED]
+    assert judge.sums(Metric.ERRORS) == {(2, 1): (1, 0)}
+
+
+def test_looks_find_what_a_shadow_answered_its_copies_until_it_gets_traffic(gateway: Gateway) -> None:
+    predict, shadow = "/api/cats_dogs/predict", "?only=cats_dogs-3&"
+    gateway.split((1, 100), mirror=3)
+    judge = Judge(gateway)
+    assert judge.look() == []
+    for kind in (*[""] * 30, *["status=503"] * 3, *["status=429"] * 2, *["slow"] * 4):
+        assert gateway.client.post(predict + shadow + kind).status_code == 200
+    until(lambda: len(gateway.upstreams["cats_dogs-3"].seen) == 39)
+
+    def caught_up() -> bool:
+        assert judge.look() == []
+        return {n for n, _ in judge.sums(Metric.LATENCY).values()} == {39}
+
+    until(caught_up)
+    assert judge.sums(Metric.ERRORS) == {(2, 1): (39, 0), (2, 3): (39, 3)}
+    assert judge.sums(Metric.THROTTLED) == {(2, 1): (39, 0), (2, 3): (39, 2)}
+    # A busy machine may make others slow as well.
+    assert judge.sums(Metric.LATENCY)[2, 3][1] >= 4
+    before = gateway.in_force
+    shares = (Share(Arm(7, 3, 1), 50), Share(Arm(7, 3, 3), 50))
+    later = replace(before, shares=shares, pins=(1, 3), mirror=None)
+    while gateway.in_force != later:
+        assert judge.look(later) == []
+    answers = Counter(gateway.client.post(predict).text for _ in range(40))
+    assert judge.look() == []
+    found = {arm: n for arm, (n, _) in judge.sums(Metric.ERRORS).items()}
+    assert found == {(2, 1): 39, (2, 3): 39, (3, 1): answers["cats_dogs-1"], (3, 3): answers["cats_dogs-3"]}
+
+
+def test_a_shadow_that_is_away_or_too_slow_errs_and_no_client_sees_it(gateway: Gateway) -> None:
+    predict = "/api/cats_dogs/predict"
+    gateway.split((1, 100), mirror=3, seconds=0.5)
+    judge = Judge(gateway)
+    judge.look()
+    assert gateway.client.post(predict + "?only=cats_dogs-3&slower").status_code == 200
+    away = gateway.upstreams["cats_dogs-3"]
+    away.shutdown()
+    away.server_close()
+    assert {gateway.client.post(predict).status_code for _ in range(4)} == {200}
+
+    def counted_all() -> bool:
+        assert judge.look() == []
+        return judge.sums(Metric.ERRORS) == {(2, 1): (5, 0), (2, 3): (5, 5)}
+
+    until(counted_all)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Any
@@ -8,7 +9,8 @@ import httpx
 
 from canari.kube import ApiError
 from canari.launch.launcher import State
-from canari.types import Rollout, RolloutState, Split
+from canari.policy import Judgement, Verdict
+from canari.types import Rollout, RolloutMode, RolloutState, Split
 from services.controller.cluster import Loop
 from services.controller.health import Health
 from services.controller.lease import LeaseLostError
@@ -51,6 +53,14 @@ def ready(health: Health) -> tuple[int, str]:
     return status, body.decode().strip()
 
 
+def metrics(health: Health) -> str:
+    return health.answer("/metrics")[2].decode()
+
+
+def at(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, tz=UTC)
+
+
 def test_a_controller_is_ready_after_a_round_and_not_after_one_that_failed() -> None:
     health = Health()
     assert ready(health) == (503, "starting")
@@ -83,7 +93,7 @@ def test_a_lost_lease_ends_the_round_and_nothing_else() -> None:
 def test_metrics_tell_rounds_versions_and_weights() -> None:
     health = Health()
     run(health, ApiError("away", 0), [SEEN])
-    text = health.answer("/metrics")[2].decode()
+    text = metrics(health)
     for line in (
         'canari_controller_ticks_total{outcome="failure"} 1.0',
         'canari_controller_ticks_total{outcome="success"} 1.0',
@@ -95,6 +105,24 @@ def test_metrics_tell_rounds_versions_and_weights() -> None:
         'canari_traffic_weight{model="drift",version="2"} 20.0',
     ):
         assert line in text
+    assert "canari_rollout_open{" not in text, "one that people steer is not judged"
+
+
+def test_metrics_tell_how_a_judged_rollout_does_and_forget_it_when_it_has_ended() -> None:
+    health = Health()
+    judged = replace(ROLLOUT, mode=RolloutMode.JUDGED, step=1, step_started_at=at(1_000), deadline_at=at(9_000))
+    hold = Judgement(Verdict.HOLD, "no proxy of the gateway told its counts", barred=True)
+    run(health, [replace(SEEN, rollout=judged, judgement=hold)])
+    names = dict.fromkeys(("open", "held", "step"), 1.0)
+    names |= {"step_started_timestamp_seconds": 1_000.0, "deadline_timestamp_seconds": 9_000.0}
+    for name, value in names.items():
+        assert f'canari_rollout_{name}{{model="drift",version="2"}} {value}\n' in metrics(health)
+    paused = replace(judged, paused_at=at(2_000))
+    run(health, [replace(SEEN, rollout=paused, judgement=hold)])
+    assert 'canari_rollout_held{model="drift",version="2"} 0.0\n' in metrics(health)
+    assert "canari_rollout_deadline_timestamp_seconds{" not in metrics(health)
+    run(health, [replace(SEEN, rollout=None, judgement=hold)])
+    assert "canari_rollout_open{" not in metrics(health)
 
 
 def test_it_answers_over_http() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from canari.errors import CanariError
-from canari.launch.cluster_config import load_config, model_object, version_object
+from canari.launch.cluster_config import load_config, version_object
 
 GOOD = """
 instance: canari
@@ -49,7 +49,6 @@ def test_a_missing_file_is_told_with_the_variable_that_names_it(tmp_path: Path) 
 
 
 def test_names_hold_no_underscore() -> None:
-    assert model_object("cats_dogs") == "cats-dogs"
     assert version_object("cats_dogs", 12) == "cats-dogs-v12"
 
 

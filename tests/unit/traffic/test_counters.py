@@ -1,7 +1,8 @@
 import math
 import re
 
-from canari.traffic.counters import Counts, parse, statistics
+from canari.traffic.counters import parse, statistics
+from canari.types import Counts
 
 PAGE = """\
 # TYPE envoy_cluster_upstream_cx_connect_fail counter

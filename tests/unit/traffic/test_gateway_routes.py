@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -9,9 +10,8 @@ import pytest
 
 from canari.kube import Kube
 from canari.objects import HTTP_ROUTE, POD, Kind, Manifest
-from canari.traffic.counters import Counts
 from canari.traffic.gateway_api import SETTLE_SECONDS, GatewayRoutes
-from canari.types import Arm, Share, Split
+from canari.types import Arm, Counts, Share, Split
 from tests.unit.traffic.test_http_route import CONFIG, OWNER
 
 ACCEPTED = {"Accepted": "True", "ResolvedRefs": "True"}
@@ -177,11 +177,17 @@ def proxies(*answering: str) -> Callable[[httpx.Request], httpx.Response]:
     return answer
 
 
-def test_every_proxy_process_is_counted_apart_and_one_that_is_away_is_missing(cluster: Cluster) -> None:
+def test_every_proxy_process_is_counted_apart_and_one_that_is_away_is_told(cluster: Cluster) -> None:
     client = httpx.Client(transport=httpx.MockTransport(proxies("10.0.0.1", "fd00::2")))
     routes = GatewayRoutes(cluster, CONFIG, lambda _: OWNER, client=client)
     cluster.pods = [pod("a", "10.0.0.1", restarts=2), pod("b", "fd00::2"), pod("c", "10.0.0.3"), pod("d", None)]
+    cluster.pods.append(pod("e", "10.0.0.5") | {"status": {"podIP": "10.0.0.5", "phase": "Failed"}})
     (cluster_name,) = routes.arms(split(1))
     counted = {cluster_name: Counts(completed=7)}
-    assert routes.counters() == {"a/2": counted, "b/0": counted}
+    assert routes.counters() == {"a/2": counted, "b/0": counted, "c/0": None}
     assert routes.arms(split(1)) == {cluster_name: Arm(7, 1, 1)}
+    mirrored = replace(split(1), mirror=2)
+    assert routes.arms(mirrored) == {
+        cluster_name: Arm(7, 1, 1),
+        "httproute/apps/cats-dogs/rule/0-mirror-0": Arm(7, 1, 2),
+    }
