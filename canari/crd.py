@@ -77,6 +77,7 @@ def _column(name: str, kind: str, path: str) -> Schema:
     return {"name": name, "type": kind, "jsonPath": path}
 
 
+_PROGRESS = '.status.conditions[?(@.type=="Progressing")]'
 _COLUMNS = [
     _column("Stable", "integer", ".status.stable"),
     _column("Canary", "integer", ".status.canary"),
@@ -84,6 +85,9 @@ _COLUMNS = [
     _column("Verdict", "string", ".status.verdict"),
     _column("Satisfaction", "string", ".status.satisfaction"),
     _column("Age", "date", ".metadata.creationTimestamp"),
+    # Shown by `kubectl get models --output=wide` alone.
+    _column("Progress", "string", f"{_PROGRESS}.reason") | {"priority": 1},
+    _column("Why", "string", f"{_PROGRESS}.message") | {"priority": 1},
 ]
 
 
@@ -100,7 +104,7 @@ _CONDITION = {
     "type": "object",
     "required": ["type", "status", "lastTransitionTime", "reason", "message"],
     "properties": {
-        "type": _string("Accepted, VersionsReady or TrafficSplit."),
+        "type": _string("Accepted, VersionsReady, TrafficSplit or Progressing."),
         "status": _string("True, False or Unknown.") | {"enum": ["True", "False", "Unknown"]},
         "observedGeneration": _integer("The generation of the specification it speaks of."),
         "lastTransitionTime": _string("Since when it has this status.") | {"format": "date-time"},
@@ -116,7 +120,9 @@ _STATUS = {
         "stable": _integer("The version that serves."),
         "canary": _integer("The version on trial, while a rollout is open."),
         "weight": _integer("The canary's part of the traffic, in percent."),
-        "verdict": _string("What was decided last."),
+        "verdict": _string(
+            "What the judge says of the open rollout, as hold; else what was decided last, as promoted."
+        ),
         "satisfaction": _string("The part of the last day's feedbacks that say right."),
         "url": _string("Where predictions are asked for."),
         "conditions": {

@@ -33,8 +33,8 @@ labels: [below, above]
 Durations are a whole number and a unit: `500ms`, `30s`, `10m`, `12h`, `14d`. Fields without a default are
 required; where the default is "its own", the part may be left out, and its fields take theirs.
 
-Today's platform reads and keeps all of it, and acts on everything but `canary` and `triggers` (versions are deployed
-and trained by hand so far) and `data` (no input is kept yet, and a version learns from what the team gives it).
+Today's platform reads and keeps all of it, and acts on everything but `triggers` (versions are trained by hand so far)
+and `data` (no input is kept yet, and a version learns from what the team gives it).
 """
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 import typer
+from rich.markup import escape
 
 from canari import __version__
-from canari.cli import access, bench, data, models, platform, push, rollouts, simulate, spec
+from canari.cli import access, bench, data, judged, models, platform, push, rollouts, simulate, spec
 from canari.cli.common import err
 from canari.errors import CanariError
 
@@ -22,6 +23,7 @@ models.add_to(app)
 rollouts.add_to(app)
 push.add_to(app)
 access.add_to(app)
+app.add_typer(judged.app, name="rollout")
 simulate.add_to(app)
 app.add_typer(data.app, name="data")
 app.add_typer(spec.app, name="spec")
@@ -44,5 +46,5 @@ def main() -> None:
     try:
         app()
     except CanariError as error:
-        err.print(f"[bold red]canari:[/] {error}", soft_wrap=True)
+        err.print(f"[bold red]canari:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)

@@ -7,13 +7,15 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from canari.errors import CanariError
 from canari.settings import Settings
@@ -34,9 +36,12 @@ Url = Annotated[
     typer.Option("--url", envvar="CANARI_URL", help="A platform elsewhere; else the one on the data folder."),
 ]
 DEFAULT_DATA_DIR = Path(".canari")
+_ENDLESS = 10_000
+_UNBROKEN = {"WHEN", "CREATED", "PROPOSED", "SETTLED", "STATE", "DECISION"}
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# A line that goes to `grep` or to a file is not broken.
+out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _ENDLESS)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def settings_for(data_dir: Path, **changes: Any) -> Settings:
@@ -44,7 +49,7 @@ def settings_for(data_dir: Path, **changes: Any) -> Settings:
     return Settings(data_dir=data_dir, **changes)
 
 
-def emit(value: Any, *, as_json: bool, text: str | Table) -> None:
+def emit(value: Any, *, as_json: bool, text: str | Table | Group) -> None:
     """Print a command's result: JSON for programs, else what people read."""
     if as_json:
         sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str, indent=2) + "\n")
@@ -53,20 +58,33 @@ def emit(value: Any, *, as_json: bool, text: str | Table) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A plain table; None is shown as a dash."""
-    found = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    """A plain table; None is shown as a dash. What people wrote is never markup, and a narrow terminal cuts nothing."""
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        found.add_column(column, overflow="fold", no_wrap=column in _UNBROKEN)
     for row in rows:
-        found.add_row(*("–" if cell is None else str(cell) for cell in row))
+        found.add_row(*(cell if isinstance(cell, Text) else Text("–" if cell is None else str(cell)) for cell in row))
     return found
+
+
+def local_time(moment: datetime | str, form: str = "%Y-%m-%d %H:%M") -> str:
+    """A moment, or one of a JSON document, by this machine's clock. One without a zone is in UTC."""
+    found = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return f"{(found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone():{form}}"
 
 
 @contextmanager
 def databases(settings: Settings) -> Iterator[Urls]:
-    """The platform's databases, started for this command where nothing runs."""
+    """The platform's databases, started for this command where nothing runs; raises CanariError without an answer."""
+    from sqlalchemy.exc import OperationalError
+
     from canari.launch.databases import open_databases
 
-    with open_databases(settings) as urls:
-        yield urls
+    try:
+        with open_databases(settings) as urls:
+            yield urls
+    except OperationalError as error:
+        raise CanariError(f"the database does not answer: {str(error.orig).strip()}") from None
 
 
 @contextmanager
@@ -80,6 +98,15 @@ def database(settings: Settings) -> Iterator[Engine]:
             yield engine
         finally:
             engine.dispose()
+
+
+def require_model(engine: Engine, model: str) -> None:
+    """Raise CanariError unless this platform has the model."""
+    from canari.store import rollouts
+
+    known = rollouts.desired(engine)
+    if model not in known:
+        raise CanariError(f"there is no model {model!r} here; those there are: {', '.join(known) or 'none yet'}")
 
 
 def status_file(settings: Settings) -> dict[str, Any]:
@@ -99,6 +126,8 @@ def gateway(settings: Settings, token: str | None = None, url: str | None = None
     try:
         with httpx.Client(base_url=where, headers=headers, timeout=60) as client:
             yield client
+    except httpx.UnsupportedProtocol:
+        raise CanariError(f"{where!r} is no address: it begins with http:// or https://") from None
     except httpx.TransportError as error:
         hint = "is it the gateway's address?" if url else "see `canari status`"
         raise CanariError(f"{where} does not answer ({error}): {hint}") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from canari.cli.common import (
     DEFAULT_DATA_DIR,
@@ -21,6 +22,7 @@ from canari.cli.common import (
     databases,
     emit,
     gateway,
+    local_time,
     service,
     settings_for,
     table,
@@ -49,6 +51,9 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="The most passes over the training samples.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed and data give the same training.")] = 0,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="What the family's own training understands.")
+    ] = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
@@ -58,6 +63,7 @@ def train(
     options: list[str] = ["--seed", str(seed)]
     for name, value in (("--data", data), ("--base-weights", base_weights), ("--epochs", epochs)):
         options += [name, str(value)] if value is not None else []
+    options += [word for pair in option or [] for word in ("--option", pair)]
     with databases(settings) as urls:
         command, variables = service(
             settings,
@@ -92,7 +98,7 @@ def predict(
     emit(
         answer,
         as_json=as_json,
-        text=f"[bold]{answer.get('answer', best['label'])}[/]  {best['score']:.1%}  "
+        text=f"[bold]{escape(answer.get('answer', best['label']))}[/]  {best['score']:.1%}  "
         f"(version {answer['version']}, prediction {answer['prediction_id']})",
     )
 
@@ -140,7 +146,7 @@ def versions(
             v["state"],
             _percent(v["metrics"].get("accuracy")),
             "drawn or generated" if v["synthetic"] else "yours",
-            str(v["created_at"])[:16].replace("T", " "),
+            local_time(v["created_at"]),
             v["error"],
         )
         for v in found

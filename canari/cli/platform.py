@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from canari.cli.common import (
@@ -126,7 +127,7 @@ def logs(
     emit(
         found,
         as_json=as_json,
-        text="\n".join(line if name else f"{stem} | {line}" for stem, tail in found.items() for line in tail),
+        text="\n".join(escape(line if name else f"{stem} | {line}") for stem, tail in found.items() for line in tail),
     )
 
 

@@ -51,16 +51,16 @@ def deploy(
     """Give a version a share of the model's traffic, by hand."""
     settings = settings_for(data_dir)
     if url is not None:
-        decided = _ask(settings, url, token, f"/api/{model}/rollout", {"version": version, "weight": weight})
+        decided = ask(settings, url, token, f"/api/{model}/rollout", {"version": version, "weight": weight})
         rollout = decided["rollout"]
         wanted = decided["weight"] if decided["canary"] == version else 100
     else:
         from canari.store import rollouts
 
         with database(settings) as engine:
-            opened = rollouts.deploy(engine, model, version, weight=weight, actor=_actor("deploy"))
+            opened = rollouts.deploy(engine, model, version, weight=weight, actor=actor("deploy"))
+            wanted = rollouts.desired(engine)[model].weight(version)
         rollout = opened.id if opened else None
-        wanted = 100 if opened is None or opened.canary != version else opened.weight
         if wait and (settings.layout.root / "status.json").exists():
             _wait_for_weight(settings, model, version, wanted)
     emit(
@@ -81,12 +81,12 @@ def promote(
     """Make the version on trial the stable one: it gets all traffic."""
     settings = settings_for(data_dir)
     if url is not None:
-        stable = _ask(settings, url, token, f"/api/{model}/rollout/promote", {"reason": reason})["stable"]
+        stable = ask(settings, url, token, f"/api/{model}/rollout/promote", {"reason": reason})["stable"]
     else:
         from canari.store import rollouts
 
         with database(settings) as engine:
-            stable = rollouts.promote(engine, model, reason=reason, actor=_actor("promote")).canary
+            stable = rollouts.promote(engine, model, reason=reason, actor=actor("promote")).canary
     emit(
         {"model": model, "stable": stable},
         as_json=as_json,
@@ -105,12 +105,12 @@ def rollback(
     """Give the stable version all traffic again."""
     settings = settings_for(data_dir)
     if url is not None:
-        stable = _ask(settings, url, token, f"/api/{model}/rollout/rollback", {"reason": reason})["stable"]
+        stable = ask(settings, url, token, f"/api/{model}/rollout/rollback", {"reason": reason})["stable"]
     else:
         from canari.store import rollouts
 
         with database(settings) as engine:
-            stable = rollouts.roll_back(engine, model, reason=reason, actor=_actor("rollback")).stable
+            stable = rollouts.roll_back(engine, model, reason=reason, actor=actor("rollback")).stable
     emit(
         {"model": model, "stable": stable},
         as_json=as_json,
@@ -137,12 +137,14 @@ def weights(
     emit(found, as_json=as_json, text=table(["VERSION", "WEIGHT"], rows))
 
 
-def _ask(settings: Settings, url: str, token: str | None, route: str, body: dict[str, Any]) -> dict[str, Any]:
+def ask(settings: Settings, url: str, token: str | None, route: str, body: dict[str, Any]) -> dict[str, Any]:
+    """What the platform at `url` answers to a request to steer."""
     with gateway(settings, token, url) as client:
         return dict(checked(client.post(route, json=body)))
 
 
-def _actor(command: str) -> str:
+def actor(command: str) -> str:
+    """Who decides on this machine, for the history."""
     return f"{os.environ.get('USER', 'someone')} (canari {command})"
 
 

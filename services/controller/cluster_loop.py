@@ -20,12 +20,13 @@ from canari.store.migrate import ensure_partitions
 from canari.traffic.gateway_api import GatewayRoutes
 from services.controller.events import decision_event, event
 from services.controller.loop import Observed, Reconciler
-from services.controller.projection import Facts, status_of, told
+from services.controller.projection import Facts, barred, cannot_wait, status_of, told
 from services.controller.resources import Resource, read_resource
 
 Owners = Callable[[str], OwnerReference | None]
 _DAY = timedelta(days=1)
 _FACTS_SECONDS = 30.0
+_FIGURES_SECONDS = 10.0
 _HOUSEKEEPING_SECONDS = 3600.0
 # No transaction of the platform lasts as long: a decision that is older has been seen with all before it.
 _SETTLED = timedelta(minutes=2)
@@ -72,6 +73,8 @@ class ClusterController:
         self._facts_at = self._housekeeping_at = float("-inf")
         self._satisfaction: dict[str, str | None] = {}
         self._urls: str | None = None
+        self._barred: dict[int, float] = {}
+        self._projected_at: dict[str, float] = {}
 
     def tick(self) -> list[Observed]:
         """One round. Raises CanariError or SQLAlchemyError where the cluster or the database is away."""
@@ -127,25 +130,40 @@ class ClusterController:
 
     def _project(self, observed: Sequence[Observed]) -> None:
         seen = {one.model: one for one in observed}
-        verdicts = decisions.newest(self._engine)
+        newest = decisions.newest(self._engine)
+        barred_seconds = self._barred_seconds(observed)
         self._refresh_facts()
         for model, resource in self._resources.items():
             one = seen.get(model)
             facts = Facts(
-                verdict=verdicts.get(model),
+                last=newest.get(model),
                 satisfaction=self._satisfaction.get(model),
                 url=f"{self._urls}/api/{model}/predict" if self._urls else None,
                 troubles=self._troubles(model, one.states if one else {}),
                 route_trouble=self._routes.troubles.get(model),
+                barred_seconds=barred_seconds.get(model, 0.0),
             )
-            now = datetime.now(UTC)
-            status = status_of(resource, one, facts, now)
-            if not differences(resource.status, status):
-                continue
-            for reason, note, warning in told(resource.status, status):
-                key = f"{reason.lower()}-{resource.version}"
-                self._tell(event(resource, key, reason, note, at=now, instance=self._instance, warning=warning))
-            self._kube.patch_status(MODEL, resource.name, status)
+            self._write(resource, status_of(resource, one, facts, datetime.now(UTC)))
+
+    def _write(self, resource: Resource, status: Manifest) -> None:
+        now = time.monotonic()
+        waited = now - self._projected_at.get(resource.model, float("-inf"))
+        if not differences(resource.status, status):
+            return
+        if waited < _FIGURES_SECONDS and not cannot_wait(resource.status, status):
+            return
+        for reason, note, warning in told(resource.status, status):
+            key, at = f"{reason.lower()}-{resource.version}", datetime.now(UTC)
+            self._tell(event(resource, key, reason, note, at=at, instance=self._instance, warning=warning))
+        self._kube.patch_status(MODEL, resource.name, status)
+        self._projected_at[resource.model] = now
+
+    def _barred_seconds(self, observed: Sequence[Observed]) -> dict[str, float]:
+        """How long each model's open rollout has been kept from going on, where it is."""
+        now = time.monotonic()
+        rollouts = {one.model: one.rollout.id for one in observed if one.rollout is not None and barred(one)}
+        self._barred = {rollout: self._barred.get(rollout, now) for rollout in rollouts.values()}
+        return {model: now - self._barred[rollout] for model, rollout in rollouts.items()}
 
     def _troubles(self, model: str, states: Mapping[int, State]) -> dict[int, str]:
         troubles = {number: self._launcher.trouble(model, number) for number in states}

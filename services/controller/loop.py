@@ -5,6 +5,7 @@ Nothing here remembers what only this process could know: a new controller conti
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -13,12 +14,13 @@ from sqlalchemy import Engine
 
 from canari.errors import CanariError
 from canari.launch.launcher import Launcher, State, VersionRun
+from canari.policy import Judgement
 from canari.spec import ModelSpec
 from canari.store import rollouts, versions
 from canari.traffic.split import TrafficSplit, split_for
-from canari.types import Rollout, Split, VersionState
-
-ACTOR = "controller"
+from canari.types import Desired, Previous, Rollout, Split, VersionState
+from services.controller.cases import Scene
+from services.controller.judge import ACTOR, Judge
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,16 @@ class Observed:
     split: Split
     trouble: str | None = None
     in_force: bool = False
+    previous: Previous | None = None
+    judgement: Judgement | None = None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The split last asked for, and since when it is in force (seconds of the monotonic clock); None: not yet."""
+
+    split: Split
+    since: float | None
 
 
 @dataclass
@@ -41,8 +53,12 @@ class Reconciler:
     engine: Engine
     launcher: Launcher
     traffic: TrafficSplit
-    _applied: dict[str, Split] = field(default_factory=dict)
+    _asked: dict[str, _Asked] = field(default_factory=dict)
     _troubles: dict[str, str] = field(default_factory=dict)
+    _judge: Judge = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._judge = Judge(self.engine, self.traffic)
 
     def register(self, specs: Collection[ModelSpec]) -> None:
         """Make the families' specifications the live ones where they changed."""
@@ -61,22 +77,50 @@ class Reconciler:
         desired = self._desired(models)
         if self._bootstrap(desired):
             desired = self._desired(models)
-        observed = [self._run_versions(specs[model], stable, rollout) for model, (stable, rollout) in desired.items()]
-        self._applied = {seen.model: seen.split for seen in observed}
-        in_force = self.traffic.apply(list(self._applied.values()))
-        if in_force:
+        observed = [self._run_versions(specs[model], wanted) for model, wanted in desired.items()]
+        if decided := self._judge.sit([self._scene(seen, desired[seen.model]) for seen in observed]):
+            desired = self._desired(models)
+            observed = [
+                self._run_versions(specs[seen.model], desired[seen.model]) if seen.model in decided else seen
+                for seen in observed
+            ]
+        done = self._divide([seen.split for seen in observed])
+        if done:
             self._prune(observed)
-        return [replace(seen, in_force=in_force) for seen in observed]
+        return [
+            replace(seen, in_force=done, judgement=self._judge.judgement(seen.model, desired[seen.model]))
+            for seen in observed
+        ]
 
-    def _desired(self, models: Collection[str] | None) -> dict[str, tuple[int | None, Rollout | None]]:
+    def _scene(self, seen: Observed, wanted: Desired) -> Scene:
+        asked = self._asked.get(seen.model)
+        # After a restart nothing is known of what was asked for: whatever is in force will do, but not for a change.
+        if asked is None:
+            return Scene(seen.model, wanted, seen.states, seen.split, asked=seen.split, settled=False)
+        settled = asked.since is not None and time.monotonic() - asked.since >= self.traffic.settle_seconds
+        return Scene(seen.model, wanted, seen.states, seen.split, asked=asked.split, settled=settled)
+
+    def _divide(self, splits: Collection[Split]) -> bool:
+        done = self.traffic.apply(splits)
+        before, now = self._asked, time.monotonic()
+        self._asked = {}
+        for split in splits:
+            known = before.get(split.model)
+            # However soon a change is in force, one look at least has to tell its counts from those of before.
+            same = known if known is not None and known.split == split else None
+            since = (same.since or now) if same and self.traffic.in_force(split.model) else None
+            self._asked[split.model] = _Asked(split, since)
+        return done
+
+    def _desired(self, models: Collection[str] | None) -> dict[str, Desired]:
         desired = rollouts.desired(self.engine)
         return desired if models is None else {model: it for model, it in desired.items() if model in models}
 
-    def _bootstrap(self, desired: Mapping[str, tuple[int | None, Rollout | None]]) -> bool:
+    def _bootstrap(self, desired: Mapping[str, Desired]) -> bool:
         """Give a model that has no version yet its first ready one; whether there was any."""
         deployed = False
-        for model, (stable, rollout) in desired.items():
-            if stable is None and rollout is None:
+        for model, wanted in desired.items():
+            if wanted.stable is None and wanted.rollout is None:
                 ready = [v for v in versions.versions(self.engine, model) if v.state is VersionState.READY]
                 if ready:
                     rollouts.deploy(self.engine, model, ready[-1].number, weight=100, actor=ACTOR)
@@ -84,12 +128,12 @@ class Reconciler:
                     deployed = True
         return deployed
 
-    def _run_versions(self, spec: ModelSpec, stable: int | None, rollout: Rollout | None) -> Observed:
-        arms = {stable, rollout.canary if rollout else None, rollout.stable if rollout else None}
-        states, trouble = self._ensure_all(spec, {number for number in arms if number is not None})
-        split = split_for(spec, stable, rollout, _ready(states))
+    def _run_versions(self, spec: ModelSpec, wanted: Desired) -> Observed:
+        states, trouble = self._ensure_all(spec, wanted.versions)
+        split = split_for(spec, wanted.stable, wanted.rollout, _ready(states), wanted.previous)
         if not split.shares:
-            before = self._applied.get(spec.name)
+            asked = self._asked.get(spec.name)
+            before = asked.split if asked else None
             serving = {share.arm.version for share in before.shares} if before else set()
             # After a restart nothing is known to serve: whatever runs may, until what is wanted answers.
             serving = serving or {number for model, number in self.launcher.running() if model == spec.name}
@@ -99,7 +143,7 @@ class Reconciler:
                 last = before if before and {s.arm.version for s in before.shares} <= ready else None
                 split = last if last and last.shares else split_for(spec, max(ready), None, ready)
         self._tell(spec.name, trouble)
-        return Observed(spec.name, stable, rollout, states, split, trouble)
+        return Observed(spec.name, wanted.stable, wanted.rollout, states, split, trouble, previous=wanted.previous)
 
     def _ensure_all(self, spec: ModelSpec, numbers: Collection[int]) -> tuple[dict[int, State], str | None]:
         states: dict[int, State] = {}
@@ -131,8 +175,7 @@ class Reconciler:
     @staticmethod
     def _needed(seen: Observed) -> set[int]:
         arms = {share.arm.version for share in seen.split.shares}
-        open_arms = {seen.rollout.canary, seen.rollout.stable} if seen.rollout else set()
-        return {number for number in arms | open_arms | {seen.stable} if number is not None}
+        return arms.union(Desired(seen.stable, seen.rollout, seen.previous).versions)
 
     def _tell(self, model: str, trouble: str | None) -> None:
         if trouble != self._troubles.get(model):

@@ -7,22 +7,33 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from canari.launch.launcher import State
-from canari.objects import Manifest
+from canari.objects import Manifest, differences
+from canari.store.decisions import Decision
+from canari.types import Rollout, RolloutMode
+from services.controller.events import in_camel_case
 from services.controller.loop import Observed
 from services.controller.resources import Resource
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a status says beyond what the loop sees. `troubles` are by version; `route_trouble` is the gateway's."""
+    """What a status says beyond what the loop sees.
 
-    verdict: str | None = None
+    `last` is the model's last decision, and `barred_seconds` how long something has kept its open rollout from going
+    on. `troubles` are by version; `route_trouble` is the gateway's.
+    """
+
+    last: Decision | None = None
     satisfaction: str | None = None
     url: str | None = None
     troubles: Mapping[int, str] = field(default_factory=dict)
     route_trouble: str | None = None
+    barred_seconds: float = 0.0
 
 
+_PROGRESSING, _HELD = "Progressing", "Held"
+# Nothing advances until a change of split is in force everywhere: that passes by itself, and is no news.
+_HELD_SECONDS = 30.0
 # The reasons of conditions that are told as events, and the events' own reasons.
 _TOLD = {
     "Valid": "SpecAccepted",
@@ -32,6 +43,7 @@ _TOLD = {
     "Failing": "VersionFailing",
     "InForce": "TrafficSplit",
     "NoVersionReady": "NoVersionReady",
+    _HELD: "Held",
 }
 
 
@@ -46,29 +58,65 @@ class _Condition:
 def status_of(resource: Resource, seen: Observed | None, facts: Facts, now: datetime) -> Manifest:
     """The whole status; a field that holds None is to be taken away."""
     rollout = seen.rollout if seen else None
-    conditions = [_accepted(resource), _versions(resource.model, seen, facts), _traffic(seen, facts)]
+    conditions = [
+        _accepted(resource),
+        _versions(resource.model, seen, facts),
+        _traffic(seen, facts),
+        _progressing(resource, seen, facts),
+    ]
     return {
         "observedGeneration": resource.generation,
         "stable": seen.stable if seen else None,
         "canary": rollout.canary if rollout else None,
         "weight": rollout.weight if rollout else None,
-        "verdict": facts.verdict,
+        "verdict": _verdict(seen, facts),
         "satisfaction": facts.satisfaction,
         "url": facts.url,
         "conditions": [_written(condition, resource, now) for condition in conditions],
     }
 
 
+def barred(seen: Observed) -> bool:
+    """Whether something but people keeps the model's open rollout from going on."""
+    running = seen.rollout is not None and seen.rollout.paused_at is None
+    return running and seen.judgement is not None and seen.judgement.barred
+
+
 def told(old: Manifest, new: Manifest) -> list[tuple[str, str, bool]]:
     """What a change of status gives people to know: the event's reason, its note, and whether it warns."""
-    before = {c["type"]: (c["reason"], c["message"]) for c in old.get("conditions", [])}
+    before = {c["type"]: c for c in old.get("conditions", [])}
     return [
         (_TOLD[c["reason"]], c["message"], c["status"] == "False" or c["reason"] == "Degraded")
         for c in new["conditions"]
-        if c["reason"] in _TOLD and before.get(c["type"]) != (c["reason"], c["message"])
-        # That a new model does not answer yet is no news.
-        if c["reason"] != "NoVersionReady" or c["type"] in before
+        if c["reason"] in _TOLD and _is_news(c, before.get(c["type"]))
     ]
+
+
+def cannot_wait(old: Manifest, new: Manifest) -> bool:
+    """Whether more has changed than the words of a judgement, whose figures move from look to look."""
+    return bool(differences(_without_figures(old), _without_figures(new)))
+
+
+def _is_news(condition: Manifest, before: Manifest | None) -> bool:
+    if before is None:
+        # That a new model does not answer yet is no news.
+        return bool(condition["reason"] != "NoVersionReady")
+    heeded = ("reason",) if condition["reason"] == _HELD else ("reason", "message")
+    return any(condition[key] != before[key] for key in heeded)
+
+
+def _without_figures(status: Manifest) -> Manifest:
+    conditions = [
+        {**condition, "message": ""} if condition["type"] == _PROGRESSING else condition
+        for condition in status.get("conditions", [])
+    ]
+    return {**status, "conditions": conditions}
+
+
+def _verdict(seen: Observed | None, facts: Facts) -> str | None:
+    if seen is not None and seen.rollout is not None and seen.judgement is not None:
+        return seen.judgement.verdict.name.lower()
+    return facts.last.action if facts.last else None
 
 
 def _accepted(resource: Resource) -> _Condition:
@@ -108,9 +156,46 @@ def _traffic(seen: Observed | None, facts: Facts) -> _Condition:
     return _Condition("TrafficSplit", True, "InForce", shares)
 
 
+def _progressing(resource: Resource, seen: Observed | None, facts: Facts) -> _Condition:
+    rollout = seen.rollout if seen else None
+    if seen is None or rollout is None:
+        return _outcome(resource.model, facts.last)
+    if rollout.mode is RolloutMode.MANUAL:
+        by_hand = f"version {rollout.canary} keeps {rollout.weight} % of the traffic until a person says else"
+        return _Condition(_PROGRESSING, False, "ByHand", by_hand)
+    if rollout.paused_at is not None:
+        return _Condition(_PROGRESSING, False, "Paused", _paused(rollout, facts.last))
+    said = f"version {rollout.canary} has not been looked at yet"
+    if seen.judgement is not None:
+        said = seen.judgement.sentence
+        before = _condition(resource, _PROGRESSING).get("reason")
+        if barred(seen) and (before == _HELD or facts.barred_seconds >= _HELD_SECONDS):
+            return _Condition(_PROGRESSING, False, _HELD, said)
+    return _Condition(_PROGRESSING, True, "Judged" if rollout.weight else "Shadowing", said)
+
+
+def _outcome(model: str, last: Decision | None) -> _Condition:
+    if last is None:
+        said = f"no version of {model} has been on trial: `canari rollout start` begins one"
+        return _Condition(_PROGRESSING, False, "NoRollout", said)
+    return _Condition(
+        _PROGRESSING, False, in_camel_case(last.action), f"version {last.canary}: {last.reason} ({last.actor})"
+    )
+
+
+def _paused(rollout: Rollout, last: Decision | None) -> str:
+    why = f": {last.reason} ({last.actor})" if last and last.action == "pause" else ""
+    return f"version {rollout.canary} neither advances nor is promoted until it is resumed{why}"
+
+
+def _condition(resource: Resource, kind: str) -> Manifest:
+    """A condition as it was told last; empty where it never was."""
+    return next((c for c in resource.status.get("conditions", []) if c["type"] == kind), {})
+
+
 def _written(condition: _Condition, resource: Resource, now: datetime) -> Manifest:
     status = "True" if condition.true else "False"
-    old: Manifest = next((c for c in resource.status.get("conditions", []) if c["type"] == condition.type), {})
+    old = _condition(resource, condition.type)
     moment = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "type": condition.type,

@@ -26,6 +26,5 @@ def answer(model: str, request: Request, context: InContext, rest: str = "") -> 
     asked = request.headers.get(VERSION_HEADER) or (tail.partition("/")[0] if head == "versions" else None)
     if asked is None:
         raise no_version_ready(model)
-    stable, rollout = rollouts.desired(context.engine)[model]
-    wanted = {stable, rollout.canary if rollout else None} - {None}
-    raise no_such_version(model, [number for number in wanted if number is not None and str(number) != asked])
+    wanted = rollouts.desired(context.engine)[model].versions
+    raise no_such_version(model, [number for number in wanted if str(number) != asked])

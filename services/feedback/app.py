@@ -19,6 +19,7 @@ from services.feedback import (
     models,
     openapi,
     pushes,
+    rollout_course,
     sessions,
     status,
     steering,
@@ -61,6 +62,7 @@ def create_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     app.state.status = Cached(lambda: status.gather(context.engine), STATUS_SECONDS, STATUS_SHARE)
+    app.state.courses = rollout_course.Courses(context.engine)
     metrics = RequestMetrics("feedback")
     metrics.registry.register(StoreCollector(context.engine))
     app.add_middleware(
@@ -74,7 +76,7 @@ def create_app(context: Context) -> FastAPI:
     )
     problems.install(app, away.PROBLEMS)
     # Names under /api that are no model's come first.
-    for part in (status, sessions, models, pushes, steering, votes, lookups, internal, absent):
+    for part in (status, sessions, models, pushes, steering, rollout_course, votes, lookups, internal, absent):
         app.include_router(part.router)
     app.router.routes.append(metrics_route(metrics))
     openapi.complete(app)

@@ -50,10 +50,9 @@ class StoreCollector(Collector):
 def _read(engine: Engine) -> _Figures:
     newest = evaluations.latest(engine)
     figures: _Figures = []
-    for model, (stable, rollout) in rollouts.desired(engine).items():
+    for model, wanted in rollouts.desired(engine).items():
         losses = predictions.losses(engine, model)
-        live = {stable, rollout.canary if rollout else None}
-        for number in sorted(number for number in live if number is not None):
+        for number in wanted.versions:
             measured = newest.get((model, number))
             until = measured.until if measured else versions.version(engine, model, number).created_at
             figures.append((model, number, losses.get(number, 0), until.timestamp()))

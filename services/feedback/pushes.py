@@ -111,9 +111,9 @@ def add_version(model: str, pushed: VersionIn, operator: Known, context: InConte
 def list_versions(model: str, operator: Known, context: InContext) -> VersionList:
     """Newest first. Needs the scope operate."""
     spec = operated(context, model, operator)
-    stable, rollout = rollouts.desired(context.engine)[spec.name]
+    wanted = rollouts.desired(context.engine)[spec.name]
     found = versions.versions(context.engine, spec.name)
-    return VersionList(versions=[VersionDetail.of(version_out(v, stable, rollout), v) for v in found])
+    return VersionList(versions=[VersionDetail.of(version_out(v, wanted), v) for v in found])
 
 
 def _refuse_too_long(request: Request, context: Context) -> None:

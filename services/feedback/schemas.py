@@ -169,28 +169,6 @@ class ModelOut(BaseModel):
     versions: list[VersionOut] = Field(description="Newest first.")
 
 
-class DecisionOut(BaseModel):
-    """One decision about a rollout."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: int
-    rollout: int
-    canary: int = Field(description="The version that was rolled out.")
-    state: str = Field(description="The rollout's state now.")
-    action: str
-    weight: int
-    reason: str
-    actor: str
-    created_at: datetime
-
-
-class History(BaseModel):
-    """Decisions, newest first."""
-
-    decisions: list[DecisionOut]
-
-
 class Login(BaseModel):
     """A name and a password."""
 

@@ -13,7 +13,7 @@ from canari import __version__
 from canari.spec import ModelSpec
 from canari.store import evaluations, feedback, predictions, rollouts, versions
 from canari.store.evaluations import LiveEvaluation
-from canari.types import Rollout
+from canari.types import Desired
 from services.feedback.context import Cached, InContext
 from services.feedback.models import version_out
 from services.feedback.status_schemas import (
@@ -45,9 +45,9 @@ def gather(engine: Engine) -> Status:
     measured = evaluations.latest(engine)
     models = []
     for name, spec in specs.items():
-        stable, rollout = desired.get(name, (None, None))
-        evaluation = None if stable is None else measured.get((name, stable))
-        models.append(_model_status(engine, spec, stable, rollout, evaluation, since))
+        wanted = desired.get(name, Desired(None))
+        evaluation = None if wanted.stable is None else measured.get((name, wanted.stable))
+        models.append(_model_status(engine, spec, wanted, evaluation, since))
     return Status(version=__version__, models=models)
 
 
@@ -107,21 +107,17 @@ def _ask_database(context: InContext) -> None:
 
 
 def _model_status(
-    engine: Engine,
-    spec: ModelSpec,
-    stable: int | None,
-    rollout: Rollout | None,
-    evaluation: LiveEvaluation | None,
-    since: datetime,
+    engine: Engine, spec: ModelSpec, wanted: Desired, evaluation: LiveEvaluation | None, since: datetime
 ) -> ModelStatus:
+    rollout = wanted.rollout
     said = feedback.summary(engine, spec.name, since)
     votes, satisfied = sum(s.n for s in said), sum(s.satisfied for s in said)
-    known = [version_out(v, stable, rollout) for v in versions.versions(engine, spec.name)]
+    known = [version_out(v, wanted) for v in versions.versions(engine, spec.name)]
     return ModelStatus(
         name=spec.name,
         title=spec.title,
         input=spec.input.kind,
-        stable=stable,
+        stable=wanted.stable,
         canary=CanaryOut(version=rollout.canary, weight=rollout.weight) if rollout else None,
         versions=[v for place, v in enumerate(known) if place < _NEWEST or v.weight],
         last_day=LastDay(

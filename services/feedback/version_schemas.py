@@ -1,4 +1,4 @@
-"""What goes over the wire about versions and their rollouts, with examples."""
+"""What goes over the wire about versions, with examples."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from canari.types import RolloutState, Version
-from services.feedback.schemas import NO_NUL, VersionOut
+from canari.types import Version
+from services.feedback.schemas import VersionOut
 
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-_Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=NO_NUL)]
 
 
 class ArchiveOut(BaseModel):
@@ -77,36 +76,3 @@ class VersionList(BaseModel):
     """Versions, newest first."""
 
     versions: list[VersionDetail]
-
-
-class RolloutIn(BaseModel):
-    """The share of the traffic that a version is to get."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 2, "weight": 20}]})
-
-    version: int = Field(ge=1, le=2**31 - 1, description="A ready version's number.")
-    weight: int = Field(ge=1, le=100, description="Percent of the traffic; 100 makes it stable.")
-
-
-class ReasonIn(BaseModel):
-    """Why, for the history."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"reason": "It takes dogs in the snow for cats."}]}
-    )
-
-    reason: _Reason = "by hand"
-
-
-class RolloutOut(BaseModel):
-    """How a model's traffic is to be divided from now on; the controller makes it so within seconds."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"rollout": 7, "state": "open", "stable": 1, "canary": 2, "weight": 20}}
-    )
-
-    rollout: int | None = Field(description="The rollout that was opened, moved or settled; null where none was.")
-    state: RolloutState | None
-    stable: int | None = Field(description="The model's stable version.")
-    canary: int | None = Field(description="The version on trial; null where none is.")
-    weight: int = Field(description="Percent of the traffic that the version on trial gets.")

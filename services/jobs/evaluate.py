@@ -45,9 +45,9 @@ def evaluate(
         raise CanariError(f"there is no model {model!r}; the models are: {', '.join(desired) or 'none yet'}")
     measured = [
         evaluations.measure(engine, name, version, since, until)
-        for name, (stable, rollout) in desired.items()
+        for name, wanted in desired.items()
         if model in {None, name}
-        for version in sorted(v for v in {stable, rollout.canary if rollout else None} if v is not None)
+        for version in wanted.versions
     ]
     if not dry_run:
         for one in measured:

@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from canari.cli import app
+from canari.cli.common import local_time
 from canari.errors import CanariError
 from canari.keys import ensure_signing_key
 from canari.tokens import Verifier, public_pem
@@ -57,6 +60,29 @@ def test_versions_can_be_listed_though_nothing_runs(canari: Canari) -> None:
     assert canari.json("versions", "drift") == []
     assert "VERSION" in canari("versions", "drift")
     assert "the models there are: cats_dogs, drift" in canari("versions", "horses", status=1)
+
+
+def test_lines_of_a_log_are_printed_as_they_are(canari: Canari) -> None:
+    folder = canari.data / "logs"
+    folder.mkdir(parents=True)
+    (folder / "portal.log").write_text("[info] GET /x [/y] :smile:\n")
+    assert canari("logs", "portal") == "[info] GET /x [/y] :smile:\n"
+
+
+def test_a_database_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    canari = Canari(tmp_path, "postgresql://canari@127.0.0.1:1/canari")
+    assert "the database does not answer" in canari("versions", "drift", status=1)
+
+
+def test_moments_are_told_by_this_machines_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Paris")
+    time.tzset()
+    try:
+        assert local_time("2026-01-15T09:40:00Z") == "2026-01-15 10:40"
+        assert local_time(datetime(2026, 7, 15, 9, 40)) == "2026-07-15 11:40"  # noqa: DTZ001 - as a database may give it
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_tokens_are_given_out_listed_and_revoked(canari: Canari) -> None:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from canari.archive import pack
@@ -23,13 +25,15 @@ from canari.cli import app
 from canari.errors import CanariError
 from canari.ids import new_id
 from canari.keys import ensure_signing_key
+from canari.policy import Verdict
 from canari.spec import ModelSpec
 from canari.spec_file import load_spec
 from canari.store import access, predictions, rollouts, samples, versions
 from canari.tokens import Scope, issue
-from canari.types import VersionState, manifest_digest
+from canari.types import RequestKind, VersionState, manifest_digest
 from tests.conftest import ROOT, Database, fresh_database
 from tests.integration.bentos import packaged, write_package
+from tests.integration.played import GOOD, Played
 from tests.integration.store.samples_of import prediction
 from tests.platform import until
 
@@ -200,3 +204,127 @@ def test_promoting_and_rolling_back_work_on_this_machine_too(
     assert "canari rollback" in {
         row["actor"].partition("(")[2].rstrip(")") for row in rollouts.history(here.engine, "drift")
     }
+
+
+def ready(database: Database, spec: ModelSpec, count: int) -> None:
+    for _ in range(count):
+        number = versions.allot(database.engine, spec, manifest_digest="n", synthetic=True)
+        versions.mark_ready(database.engine, spec.name, number, archive=f"{number:064d}", metrics={})
+    rollouts.deploy(database.engine, spec.name, 1, weight=100, actor="a test")
+
+
+def disagreed(database: Database, rollout: int) -> None:
+    """One request of drift that the shadow of a rollout, version 2, answered otherwise than version 1."""
+    answers: list[tuple[int, dict[str, Any]]] = [(1, {}), (2, {"label": "dog", "kind": RequestKind.SHADOW})]
+    for version, said in answers:
+        made = prediction(rollout=rollout, recorder=uuid4(), request_id="r", **said)
+        predictions.append(database.engine, "drift", version, [made])
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_versions_are_judged_by_the_same_commands_here_and_elsewhere(
+    where: str, elsewhere: Elsewhere, here: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drift: ModelSpec
+) -> None:
+    monkeypatch.setenv("CANARI_DATABASE_URL", here.owner_url)
+    shadowed = ModelSpec.model_validate({**drift.document(), "canary": {"steps": ["shadow", 5, 50]}})
+    ready(elsewhere.database, shadowed, 3)
+    ready(here, shadowed, 2)
+
+    def canari(act: str, *arguments: str) -> Any:
+        if where == "elsewhere":
+            return elsewhere.canari("rollout", act, "drift", *arguments)
+        done = CliRunner().invoke(app, ["rollout", act, "drift", *arguments, "--data-dir", str(tmp_path), "--json"])
+        if isinstance(done.exception, CanariError):
+            raise done.exception
+        return json.loads(done.stdout)
+
+    opened = canari("start", "2", "--reason", "better in the snow")
+    assert (opened["state"], opened["canary"], opened["weight"]) == ("open", 2, 0)
+    assert set(opened) == {"model", "version", "rollout", "state", "canary", "weight", "expected"}
+    assert opened["expected"]["sentence"].startswith("At today's 0 requests and 0 votes a day there will be no verdict")
+    disagreed(elsewhere.database if where == "elsewhere" else here, opened["rollout"])
+    [differing] = canari("disagreements", str(opened["rollout"]))
+    assert (differing["request_id"], differing["stable"]["label"], differing["shadow"]["label"]) == ("r", "cat", "dog")
+    assert canari("disagreements", str(opened["rollout"]), "--last", "1") == [differing]
+    queued = canari("start", "3")
+    assert (queued["state"], queued["canary"], queued["rollout"]) == ("queued", 2, opened["rollout"] + 1)
+    for act, state in (("pause", "open"), ("resume", "open"), ("abort", "aborted")):
+        assert canari(act, "--reason", "a trial") == {"model": "drift", "rollout": opened["rollout"], "state": state}
+    assert canari("promote") == {"model": "drift", "stable": 3}
+    assert canari("rollback") == {"model": "drift", "stable": 1}
+    with pytest.raises(CanariError, match="o rollout of drift is open: there is nothing to abort"):
+        canari("abort")
+    listed = canari("list")
+    assert [(row["canary"], row["state"], row["mode"]) for row in listed] == [
+        (3, "rolled_back", "judged"),
+        (2, "aborted", "judged"),
+        (1, "promoted", "manual"),
+    ]
+    assert canari("list", "--state", "aborted", "--state", "open", "--last", "1") == [listed[1]]
+    assert canari("list", "--version", "3") == [listed[0]]
+    shown = canari("show", str(opened["rollout"]))
+    assert {name: shown[name] for name in listed[1] if name in shown} == listed[1]
+    assert (shown["steps"], shown["evidence"], shown["expected"]) == (["shadow", 5, 50], [], None)
+    assert [(made["action"], made["reason"]) for made in shown["decisions"]] == [
+        *(("start", "better in the snow"), ("pause", "a trial"), ("resume", "a trial"), ("aborted", "a trial"))
+    ]
+    with pytest.raises(CanariError, match="no rollout 999"):
+        canari("show", "999")
+
+
+def test_people_read_what_a_rollout_does(here: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARI_DATABASE_URL", here.owner_url)
+    canary = {"steps": ["shadow", 5, 50], "deadline": "3d"}
+    spec = ModelSpec.model_validate({**load_spec(ROOT / "bentos" / "drift").document(), "canary": canary})
+
+    def canari(act: str, *arguments: str) -> str:
+        runner = CliRunner(env={"COLUMNS": "200", "USER": "eve"})
+        done = runner.invoke(app, ["rollout", act, "drift", *arguments, "--data-dir", str(tmp_path)])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    assert canari("start", "1").splitlines() == ["Version 1 is the first of drift and gets all traffic."]
+    for _ in range(2):
+        number = versions.allot(here.engine, spec, manifest_digest="n", synthetic=True)
+        versions.mark_ready(here.engine, "drift", number, archive=f"{number:064d}", metrics={})
+    began = canari("start", "2")
+    assert "version 2 is judged from now on, as a shadow that gets copies.\nAt today's 0 requests" in began
+    assert "version 3 waits while version 2 is tried." in canari("start", "3")
+    opened = rollouts.desired(here.engine)["drift"].rollout
+    assert opened is not None
+    with here.engine.begin() as connection:
+        row = text("INSERT INTO evidence VALUES (:id, 1, 0, 2, :metric, 40, 3)")
+        connection.execute(row, [{"id": opened.id, "metric": metric} for metric in ("errors", "agreement")])
+    disagreed(here, opened.id)
+    assert f"Rollout {opened.id} of drift is paused." in canari("pause", "--reason", "an incident [/of] today")
+    assert "paused" in canari("list")
+    shown = canari("show", str(opened.id))
+    for line in (
+        "version 2 against version 1",
+        "paused, judged, 0 % of the traffic",
+        "steps: shadow, 5, 50; deadline 20",
+        "as a shadow it answered 40 requests, 3 of them otherwise than stable (7.5 %)",
+    ):
+        assert line in shown
+    assert ["errors", "shadow", "2", "40", "3"] in [line.split() for line in shown.splitlines()]
+    assert "an incident [/of] today" in shown
+    assert [line.split()[2] for line in shown.splitlines() if "eve (canari" in line] == ["start", "pause"]
+    [differing] = canari("disagreements", str(opened.id)).splitlines()[1:]
+    assert "cat 0.750  dog 0.750" in differing
+    assert "goes on" in canari("resume")
+    assert "is aborted" in canari("abort")
+
+
+def test_a_rollout_elsewhere_is_watched_and_judged_again(elsewhere: Elsewhere) -> None:
+    played = Played(elsewhere.database.engine)
+    played.look(**GOOD)
+    watched = elsewhere.canari("rollout", "watch", "drift", "--once")
+    assert (watched["rollout"]["id"], watched["judgement"]["verdict"]) == (played.number, "hold")
+    assert watched["metrics"][0]["newest"]["canary_n"] == 40
+    assert elsewhere.canari("rollout", "watch", "drift", str(played.number), "--once")["rollout"]["state"] == "open"
+    played.until(Verdict.ADVANCE, **GOOD)
+    found = elsewhere.canari("rollout", "replay", "drift", str(played.number))
+    assert (found["same"], [one["recomputed"] for one in found["compared"]]) == (True, [None, "advance"])
+    assert elsewhere.canari("rollout", "show", "drift", str(played.number))["judgement"]["verdict"] == "advance"
+    with pytest.raises(CanariError, match="404: There is no rollout 999"):
+        elsewhere.canari("rollout", "watch", "drift", "999", "--once")

@@ -6,12 +6,14 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from canari.errors import CanariError
 from canari.launch.launcher import State, VersionRun
+from canari.spec import ModelSpec
 from canari.spec_file import load_spec
 from canari.store import rollouts, versions
-from canari.types import Split
+from canari.types import Arm, Counters, Split
 from services.controller.families import WatchedFamilies
 from services.controller.loop import Reconciler
 from tests.conftest import ROOT, Database
@@ -43,6 +45,8 @@ class FakeLauncher:
 
 
 class FakeTraffic:
+    settle_seconds = 0.0
+
     def __init__(self) -> None:
         self.splits: dict[str, Split] = {}
         self.busy: set[int] = set()
@@ -51,9 +55,18 @@ class FakeTraffic:
         self.splits = {split.model: split for split in splits}
         return True
 
+    def in_force(self, model: str) -> bool:
+        return model in self.splits
+
     def unused(self, model: str, version: int) -> bool:
         del model
         return version not in self.busy
+
+    def counters(self) -> Counters:
+        return {}
+
+    def arms(self, split: Split) -> dict[str, Arm]:
+        return {f"arm/{split.model}/{share.arm.version}": share.arm for share in split.shares}
 
     def weights(self) -> dict[int, int]:
         return {share.arm.version: share.weight for share in self.splits["drift"].shares}
@@ -184,6 +197,29 @@ def test_a_version_that_is_no_longer_wanted_is_left_alone_once_what_is_wanted_an
     world.traffic.busy = {1}
     (seen,) = world.controller().tick()
     assert seen.states == {2: State.READY}
+
+
+def test_a_judged_rollout_is_mirrored_split_and_promoted_with_the_version_of_before_kept(world: World) -> None:
+    canary = {"steps": ["shadow", 20], "keep_previous": "1h", "holdback": 10}
+    world.version()
+    second = world.version()
+    world.reconciler.register([ModelSpec.model_validate({**SPEC.document(), "canary": canary})])
+    world.settle()
+    opened = rollouts.propose(world.engine, "drift", second, actor="ana", reason="better")
+    world.settle()
+    assert (world.traffic.weights(), world.traffic.splits["drift"].mirror) == ({1: 100}, 2)
+    rollouts.advance(world.engine, opened.id, 1, actor="controller", reason="they agree")
+    world.settle()
+    assert (world.traffic.weights(), world.traffic.splits["drift"].mirror) == ({1: 80, 2: 20}, None)
+    rollouts.promote(world.engine, "drift", actor="controller", reason="no worse", rollout=opened.id)
+    world.settle()
+    assert world.traffic.weights() == {2: 90, 1: 10}
+    assert world.launcher.stopped == []
+    with world.engine.begin() as connection:
+        connection.execute(text("UPDATE rollouts SET settled_at = settled_at - interval '1 hour'"))
+    world.settle()
+    assert world.traffic.weights() == {2: 100}
+    assert world.launcher.stopped == [("drift", 1)]
 
 
 def test_a_model_that_is_not_to_run_is_stopped(world: World) -> None:

@@ -96,7 +96,7 @@ def test_health_and_the_protocols_metadata_answer(api: Api) -> None:
 def test_the_database_status_names_version_schema_and_size(api: Api) -> None:
     found = api.client.get("/api/status/db").json()
     assert found["reachable"] is True
-    assert found["schema_revision"] == "0002"
+    assert found["schema_revision"] == "0003"
     assert int(found["server_version"].split(".")[0]) >= 15
     assert found["size_bytes"] > 1_000_000
 
