@@ -109,14 +109,47 @@ def test_who_answers_requests_is_drained_before_it_ends() -> None:
         assert container["lifecycle"]["preStop"]["sleep"]["seconds"] >= 5
 
 
-def test_the_controller_reads_no_secret_and_nothing_of_other_namespaces() -> None:
+def rights(role: Manifest) -> dict[str, set[str]]:
+    return {
+        f"{group}/{resource}".removeprefix("/"): set(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+def test_the_controller_may_do_what_it_does_and_nothing_more() -> None:
     found = manifests()
-    rules = named(found, "Role", "canari-controller")["rules"]
-    verbs = {verb for rule in rules if "secrets" in rule["resources"] for verb in rule["verbs"]}
-    assert verbs == {"create", "patch", "delete"}
+    made = {"list", "create", "patch", "delete"}
+    assert rights(named(found, "Role", "canari-controller")) == {
+        "canari.dev/models": {"list"},
+        "canari.dev/models/status": {"patch"},
+        "apps/deployments": made,
+        "services": made,
+        "policy/poddisruptionbudgets": made,
+        "autoscaling/horizontalpodautoscalers": made,
+        "gateway.networking.k8s.io/httproutes": made,
+        "secrets": made - {"list"},
+        "pods": {"list"},
+        "discovery.k8s.io/endpointslices": {"list"},
+        "events.k8s.io/events": {"create"},
+        "coordination.k8s.io/leases": {"get", "create", "update"},
+        "gateway.networking.k8s.io/gateways": {"get"},
+    }
     assert not [m for m in found if m["kind"] in {"ClusterRole", "ClusterRoleBinding"}]
     [elsewhere] = [m for m in found if m["kind"] == "Role" and m["metadata"]["namespace"] != "canari"]
-    assert {verb for rule in elsewhere["rules"] for verb in rule["verbs"]} == {"get", "list"}
+    assert rights(elsewhere) == {"pods": {"list"}}
+
+
+def test_a_gateway_of_another_namespace_is_read_there() -> None:
+    found = [m for m in manifests("existing gateway") if m["metadata"].get("namespace") == "gateways"]
+    [role] = [m for m in found if m["kind"] == "Role"]
+    [binding] = [m for m in found if m["kind"] == "RoleBinding"]
+    [rule] = role["rules"]
+    assert (rule["resources"], rule["resourceNames"], rule["verbs"]) == (["gateways"], ["shared"], ["get"])
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    [subject] = binding["subjects"]
+    assert (subject["name"], subject["namespace"]) == ("canari-controller", "canari")
 
 
 def test_no_role_holds_a_wildcard() -> None:

@@ -54,6 +54,7 @@ def test_a_model_with_a_version_gets_all_that_belongs_to_it(world: World) -> Non
         "Accepted": "True",
         "VersionsReady": "True",
         "TrafficSplit": "True",
+        "Progressing": "False",
     }
     assert world.condition("first_one", "TrafficSplit")[2] == "100 % to version 1"
     reasons = {reason for reason, _ in world.events("first_one")}
@@ -126,10 +127,37 @@ def test_each_decision_is_one_event_whoever_tells_it(world: World) -> None:
     assert sorted(decided) == [
         ("Bootstrap", "version 1: 100 % of the traffic; by hand (controller)"),
         ("Promoted", "version 1: 100 % of the traffic; all traffic by hand (controller)"),
-        ("Start", "version 2: 20 % of the traffic; by hand (ana)"),
+        ("RolloutStarted", "version 2: 20 % of the traffic; by hand (ana)"),
     ]
     status = world.status("told")
     assert (status["stable"], status["canary"], status["weight"], status["verdict"]) == (1, 2, 20, "start")
+
+
+def test_a_judged_rollout_is_told_as_it_goes(world: World) -> None:
+    engine = world.database.engine
+    spec = named("judged")
+    world.apply(spec)
+    world.version(spec)
+    world.settle()
+    assert world.condition("judged", "Progressing")[:2] == ("False", "Promoted")
+    rollouts.propose(engine, "judged", world.version(spec), actor="ana", reason="newer photos")
+    world.settle()
+    status, reason, judged = world.condition("judged", "Progressing")
+    assert (status, reason, world.status("judged")["verdict"]) == ("True", "Judged", "hold")
+    assert judged in world.kubectl("get", "model", "judged", "--output=wide")
+    rollouts.pause(engine, "judged", actor="ana", reason="a holiday")
+    world.settle()
+    assert world.condition("judged", "Progressing") == (
+        "False",
+        "Paused",
+        "version 2 neither advances nor is promoted until it is resumed: a holiday (ana)",
+    )
+    rollouts.roll_back(engine, "judged", actor="ana", reason="it is worse")
+    world.settle()
+    assert world.condition("judged", "Progressing") == ("False", "RolledBack", "version 2: it is worse (ana)")
+    assert world.status("judged")["verdict"] == "rolled_back"
+    reasons = [reason for reason, note in world.events("judged") if note.startswith("version 2: ")]
+    assert {"RolloutStarted", "RolloutPaused", "RolledBack"} <= set(reasons)
 
 
 def test_a_deleted_model_leaves_nothing(world: World) -> None:
@@ -161,6 +189,10 @@ def test_the_charts_role_is_enough_and_reads_no_secret(world: World) -> None:
     world.apply(spec)
     world.settle(world.kube(client=client))
     assert world.left("allowed") == objects_of("allowed", 2)
+    rollouts.propose(world.database.engine, "allowed", world.version(spec), actor="a test", reason="newer")
+    world.settle(world.kube(client=client))
+    # It may list no pod of the proxies' namespace here: it says so, and goes on.
+    assert world.condition("allowed", "Progressing")[2].startswith("no proxy of the gateway told its counts")
     kube = Kube(client, world.namespace)
     lease = Lease(kube, "canari-controller", "a-test")
     assert lease.try_hold()

@@ -15,9 +15,8 @@ import yaml
 
 from canari.kube import Kube, connect
 from canari.launch.cluster_config import BentoPods, ClusterConfig, FeedbackRef, GatewayRef
-from canari.traffic.counters import Counts
 from canari.traffic.gateway_api import SETTLE_SECONDS, GatewayRoutes
-from canari.types import Arm, Share, Split
+from canari.types import Arm, Counts, Share, Split
 from tests.cluster.echo import echo
 from tests.cluster.tools import Kubectl, command, until
 from tests.conftest import ROOT
@@ -25,7 +24,7 @@ from tests.routing import CASES, PREDICT, Case
 
 PROXIES = "envoy-gateway-system"
 ROUTE = "httproute/cats-dogs"
-FIRST, SECOND = Arm(7, 2, 1), Arm(7, 2, 2)
+FIRST, SECOND, SHADOW = Arm(7, 2, 1), Arm(7, 2, 2), Arm(7, 2, 3)
 
 
 def split(*shares: tuple[Arm, int], **more: Any) -> Split:
@@ -62,6 +61,7 @@ class Edge:
     def counts(self) -> dict[Arm, Counts]:
         """What the one proxy counted of each arm of the split in force."""
         ((_, clusters),) = self.routes.counters().items()
+        assert clusters is not None
         return {arm: clusters.get(name, Counts()) for name, arm in self.routes.arms(self.split).items()}
 
     def seen(self, name: str) -> Counter[str]:
@@ -180,12 +180,16 @@ def test_a_request_goes_where_its_path_and_its_header_say(edge: Edge, case: Case
 
 def test_a_mirror_gets_its_percentage_and_nobody_sees_its_answer(edge: Edge) -> None:
     edge.apply(split((FIRST, 100), mirror=3, mirror_percent=50))
-    before, counted = edge.seen("cats-dogs-v3"), edge.counts()[FIRST].completed
+    before, counted = edge.seen("cats-dogs-v3"), edge.counts()
     assert {edge.ask()["who"] for _ in range(400)} == {"cats-dogs-v1"}
-    assert edge.counts()[FIRST].completed - counted == 400
+    assert edge.counts()[FIRST].completed - counted[FIRST].completed == 400
     copies = until(lambda: edge.seen("cats-dogs-v3") - before, "copies")
     assert set(copies) == {"7.2.1"}
     assert abs(copies.total() - 200) <= 40  # 4 sigma
+    until(
+        lambda: edge.counts()[SHADOW].completed - counted[SHADOW].completed == copies.total(), "the copies' own counts"
+    )
+    assert edge.counts()[SHADOW].classes == {2: edge.counts()[SHADOW].completed}
 
 
 def test_without_a_ready_version_the_feedback_api_answers(edge: Edge) -> None:

@@ -12,9 +12,9 @@ import httpx
 from kubernetes.client import ApiClient
 
 from canari.kube import Kube, connect
-from canari.launch.cluster_config import ClusterConfig, model_object
+from canari.launch.cluster_config import ClusterConfig
 from canari.objects import DEPLOYMENT, ENDPOINT_SLICE, MODEL, SERVICE, Kind, Manifest
-from canari.spec import ModelSpec
+from canari.spec import ModelSpec, kubernetes_name
 from canari.store import versions
 from canari.tokens import new_key, public_pem
 from canari.traffic.gateway_api import GatewayRoutes
@@ -191,7 +191,7 @@ class World:
         return self.kubectl.json("get", kind, name)
 
     def status(self, model: str) -> dict[str, Any]:
-        return dict(self.object("model", model_object(model)).get("status", {}))
+        return dict(self.object("model", kubernetes_name(model)).get("status", {}))
 
     def condition(self, model: str, kind: str) -> tuple[str, str, str]:
         """Status, reason and message of a model's condition; all empty before there is one."""
@@ -203,4 +203,4 @@ class World:
     def events(self, model: str) -> list[tuple[str, str]]:
         """Reason and note of every Event about a model."""
         events = self.kubectl.items("events.events.k8s.io")
-        return [(e["reason"], e["note"]) for e in events if e["regarding"]["name"] == model_object(model)]
+        return [(e["reason"], e["note"]) for e in events if e["regarding"]["name"] == kubernetes_name(model)]
