@@ -79,7 +79,7 @@ test-cluster: install test-chart ## Tests on the cluster of KUBECONFIG: its node
 	@kubectl wait --for=condition=Accepted gatewayclass/eg --timeout=10s >/dev/null || \
 	  { echo "The cluster has no GatewayClass 'eg': install Envoy Gateway (docs/how-to/install-on-kubernetes.md)." >&2; exit 1; }
 	@$(BIN)/pytest --timeout=900 tests/cluster
-	@$(BIN)/pytest --capture=no --timeout=3600 tests/acceptance/test_cluster.py
+	@$(BIN)/pytest --capture=no --timeout=3600 tests/acceptance/test_cluster*.py
 
 .PHONY: test-previous
 test-previous: install ## The release before this one, its code and its tests, on today's schema
@@ -124,9 +124,9 @@ bench: install ## Compare Canari with simpler servers on this machine (ARGS="--r
 	@$(BIN)/canari bench serve $(ARGS)
 
 .PHONY: acceptance
-acceptance: install ## What a release must show, each figure printed (NAME=laptop, cluster or judge)
+acceptance: install ## What a release must show, each figure printed (NAME=laptop, judge or cluster)
 	@$(if $(NAME),,$(error say which: make acceptance NAME=laptop))
-	@$(BIN)/pytest --capture=no --timeout=3600 tests/acceptance/test_$(NAME).py
+	@$(BIN)/pytest --capture=no --timeout=3600 tests/acceptance/test_$(NAME)*.py
 
 .PHONY: clean
 clean: ## Remove what these commands made; the data folder stays

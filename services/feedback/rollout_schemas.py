@@ -31,8 +31,8 @@ _EXPECTED: JsonDict = {
     "requests_per_day": 4200,
     "votes_per_day": 310,
     "sentence": "At today's 4,200 requests and 310 votes a day a verdict takes about 5 weeks, "
-    "of which satisfaction is the slowest part, and the deadline is 2 weeks after its start: give it more time, a wider "
-    "margin or larger steps.",
+    "of which satisfaction is the slowest part, and the deadline is 2 weeks after its start: give it more time, a "
+    "wider margin or larger steps.",
 }
 ROLLOUT: JsonDict = {
     "id": 7,
