@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from threading import Event
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import httpx
@@ -61,15 +63,19 @@ def watch(
     Ctrl-C leaves the rollout alone.
     """
     settings = settings_for(data_dir)
+    stop = Event()
     try:
         with _platform(settings, token, url) as platform:
             watched = _Watched(platform, model, platform.newest(model) if number is None else number)
-            if as_json or not out.is_terminal:
-                _print_changes(watched, interval, once=once, as_json=as_json)
-            else:
-                _draw(watched, interval, once=once)
+            with _interrupting(stop):
+                if as_json or not out.is_terminal:
+                    _print_changes(watched, interval, stop, once=once, as_json=as_json)
+                else:
+                    _draw(watched, interval, stop, once=once)
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+        stop.set()
+    if stop.is_set():
+        raise typer.Exit(INTERRUPTED)
     raise typer.Exit(STATUSES.get(RolloutState(watched.view["rollout"]["state"]), ENDED_OTHERWISE))
 
 
@@ -169,11 +175,26 @@ class _Watched:
             self.trouble = None
 
 
-def _draw(watched: _Watched, interval: float, *, once: bool) -> None:
+@contextmanager
+def _interrupting(stop: Event) -> Iterator[None]:
+    """Have Ctrl-C set `stop`: an exception may be lost in a destructor, or leave a screen half drawn. Twice, it is."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            signal.default_int_handler(number, frame)
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _draw(watched: _Watched, interval: float, stop: Event, *, once: bool) -> None:
     if not once and not watched.settled:
         with Live(_frame(watched), console=out, screen=True, auto_refresh=False) as live:
-            while not watched.settled:
-                time.sleep(interval)
+            while not watched.settled and not stop.wait(interval):
                 watched.look()
                 live.update(_frame(watched), refresh=True)
     # What was on the screen is gone with it.
@@ -184,7 +205,7 @@ def _frame(watched: _Watched) -> Any:
     return frame(watched.view, expected=watched.expected, now=datetime.now(UTC), console=out, trouble=watched.trouble)
 
 
-def _print_changes(watched: _Watched, interval: float, *, once: bool, as_json: bool) -> None:
+def _print_changes(watched: _Watched, interval: float, stop: Event, *, once: bool, as_json: bool) -> None:
     told = None
     while True:
         if (change := _change(watched.view)) != told:
@@ -192,9 +213,8 @@ def _print_changes(watched: _Watched, interval: float, *, once: bool, as_json: b
             line = json.dumps(_document(watched.view), ensure_ascii=False) if as_json else _line(watched.view)
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
-        if once or watched.settled:
+        if once or watched.settled or stop.wait(interval):
             return
-        time.sleep(interval)
         watched.look()
 
 
