@@ -146,6 +146,13 @@ steps = st.builds(
     st.sampled_from([[], ["shadow"]]),
     st.sets(st.integers(1, 100), min_size=1),
 )
+
+
+def can_be_judged(canary: dict[str, Any]) -> bool:
+    """A shadow is judged by its errors alone."""
+    return canary["steps"][0] != "shadow" or canary.get("metrics", {}).get("errors", True) is not None
+
+
 specs = st.fixed_dictionaries(
     {
         "name": names,
@@ -174,7 +181,7 @@ specs = st.fixed_dictionaries(
                 "alpha": st.floats(0.001, 0.499),
                 "metrics": st.fixed_dictionaries({}, optional={"errors": margins, "accuracy": margins}),
             },
-        ),
+        ).filter(can_be_judged),
         "triggers": st.fixed_dictionaries(
             {}, optional={"drift": st.none() | shares, "schedule": st.text("0 *", min_size=1)}
         ),

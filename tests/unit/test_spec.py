@@ -64,6 +64,7 @@ def test_a_minimal_specification_has_sound_defaults() -> None:
         ),
         (GOOD + "canary:\n  steps: [5, 2]\n", "model.yaml:6: canary.steps"),
         (GOOD + "canary:\n  steps: [5, shadow]\n", "`shadow` may only come first"),
+        (GOOD + "canary:\n  steps: [shadow, 5]\n  metrics: {errors: null}\n", "is judged by its errors alone"),
         (GOOD + "data:\n  train_on: all\n", "model.yaml:6: data.train_on: Input should be 'own', 'curated'"),
         (GOOD + "abstain: {below: 2, label: none}\n", "model.yaml:5: abstain.below: Input should be less than"),
     ],
