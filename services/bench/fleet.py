@@ -118,7 +118,8 @@ class Fleet:
         """The same model before it was exported, as lineage keeps it."""
         kept = sorted(self._running().layout.mlflow.rglob("model.keras"))
         if not kept:
-            raise CanariError(f"the platform kept no Keras model of {self.family.name}: see {self.folder}/canari.log")
+            end = self._end_of_log("training")
+            raise CanariError(f"lineage kept no Keras model of {self.family.name}; the end of its training:\n{end}")
         return kept[0]
 
     def _running(self) -> Settings:
@@ -179,9 +180,13 @@ class Fleet:
         deadline = time.monotonic() + _START_SECONDS
         while not ready():
             if process.poll() is not None or time.monotonic() > deadline:
-                end = "\n".join((self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-10:])
+                end = self._end_of_log(name)
                 raise CanariError(f"the server {name} does not answer; the end of its log:\n{end}")
             time.sleep(0.3)
+
+    def _end_of_log(self, name: str) -> str:
+        """The folder is gone when people read of an error."""
+        return "\n".join((self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-10:])
 
     def _run(
         self,
