@@ -184,12 +184,17 @@ class _Look:
         """Where to count from for what the last look did not see.
 
         Every process and every cluster of that time has a mark, so this one began after it, at zero, and served what
-        the place has been serving since. At the first look nobody knows.
+        the place has been serving since: that of the newest mark, for a process that did not answer has an older one.
+        At the first look nobody knows, nor where marks are of more versions than one.
         """
-        before = {mark.arm for (_, name), mark in self.marks.items() if name == cluster}
-        if not self.marks or len(before) > 1:
+        if not self.marks:
             return Mark(Counts(), None, self.tick)
-        return Mark(Counts(), before.pop() if before else self.arms.get(cluster), self.tick)
+        before = [mark.arm for (_, name), mark in self.marks.items() if name == cluster]
+        arms = [arm for arm in before if arm is not None]
+        if len(arms) < len(before) or len({arm.version for arm in arms}) > 1:
+            return Mark(Counts(), None, self.tick)
+        newest = max(arms, key=lambda arm: (arm.rollout, arm.step), default=self.arms.get(cluster))
+        return Mark(Counts(), newest, self.tick)
 
     def _arm_from_now(self, before: Arm | None, wanted: Arm | None) -> Arm | None:
         if self.settled:

@@ -364,6 +364,7 @@ GENTLE = ("stable", "canary", "look", "fail", "silence", "start", "weight", "set
 
 
 @given(acts(*GENTLE))
+@example([(act, 0, 1) for act in ("start", "weight", "settle", "silence", "look", "start")] + [("stable", 2, 1)])
 @settings(max_examples=300, deadline=None)
 def test_where_nothing_is_lost_every_request_counts_once_on_its_own_side(script: list[tuple[str, int, int]]) -> None:
     fleet = Fleet()
