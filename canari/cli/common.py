@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from canari.errors import CanariError
+from canari.remote import checked
 from canari.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ Token = Annotated[str | None, typer.Option("--token", envvar="CANARI_API_TOKEN",
 Url = Annotated[
     str | None,
     typer.Option("--url", envvar="CANARI_URL", help="A platform elsewhere; else the one on the data folder."),
+]
+RolloutNumber = Annotated[
+    int, typer.Argument(metavar="ID", help="The rollout's number, as `canari rollout list` tells it.")
 ]
 DEFAULT_DATA_DIR = Path(".canari")
 _ENDLESS = 10_000
@@ -133,6 +137,14 @@ def gateway(settings: Settings, token: str | None = None, url: str | None = None
         raise CanariError(f"{where} does not answer ({error}): {hint}") from None
     except httpx.InvalidURL as error:
         raise CanariError(f"{where!r} is no address: {error}") from None
+
+
+def fetched(
+    settings: Settings, url: str, token: str | None, route: str, asked: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the platform at `url` answers to a question."""
+    with gateway(settings, token, url) as client:
+        return dict(checked(client.get(route, params=asked)))
 
 
 def service(settings: Settings, module: str, *arguments: str, **environment: str) -> tuple[list[str], dict[str, str]]:

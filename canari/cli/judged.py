@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,11 +16,12 @@ from canari.cli.common import (
     AsJson,
     DataDir,
     Model,
+    RolloutNumber,
     Token,
     Url,
     database,
     emit,
-    gateway,
+    fetched,
     local_time,
     out,
     require_model,
@@ -29,11 +29,10 @@ from canari.cli.common import (
     table,
 )
 from canari.cli.replay import replay
-from canari.cli.rollout_frame import versions_of
-from canari.cli.rollouts import Reason, actor, ask, promote, rollback
+from canari.cli.rollout_frame import verdict_of, versions_of
+from canari.cli.rollouts import Reason, actor, ask, promote, rollback, steered
 from canari.cli.shadows import agreement, disagreements
 from canari.cli.watch import watch
-from canari.remote import checked
 from canari.types import RolloutState
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ app.command()(rollback)
 app.command()(watch)
 app.command()(replay)
 app.command()(disagreements)
-Number = Annotated[int, typer.Argument(metavar="ID", help="The rollout's number, as `canari rollout list` tells it.")]
 States = Annotated[
     list[RolloutState] | None, typer.Option("--state", help="Only those in this state; may be repeated.")
 ]
@@ -95,8 +93,8 @@ def pause(
     as_json: AsJson = False,
 ) -> None:
     """Keep the rollout where it is: it neither advances nor is promoted by itself."""
-    found = _steered("pause", model, reason, token, url, data_dir)
-    emit(found, as_json=as_json, text=f"Rollout {found['rollout']} of {model} is paused.")
+    found = steered("pause", model, reason, token, url, data_dir, command="rollout pause")
+    _told(model, found, "is paused", as_json=as_json)
 
 
 @app.command()
@@ -109,8 +107,8 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Let a paused rollout go on; the pause does not count towards its deadline."""
-    found = _steered("resume", model, reason, token, url, data_dir)
-    emit(found, as_json=as_json, text=f"Rollout {found['rollout']} of {model} goes on.")
+    found = steered("resume", model, reason, token, url, data_dir, command="rollout resume")
+    _told(model, found, "goes on", as_json=as_json)
 
 
 @app.command()
@@ -123,8 +121,8 @@ def abort(
     as_json: AsJson = False,
 ) -> None:
     """End the trial without a verdict: the stable version gets all traffic, and the rollout that waits opens."""
-    found = _steered("abort", model, reason, token, url, data_dir)
-    emit(found, as_json=as_json, text=f"Rollout {found['rollout']} of {model} is aborted.")
+    found = steered("abort", model, reason, token, url, data_dir, command="rollout abort")
+    _told(model, found, "is aborted", as_json=as_json)
 
 
 @app.command("list")
@@ -144,8 +142,7 @@ def list_rollouts(
         asked: dict[str, Any] = {"state": state or [], "limit": last}
         if version is not None:
             asked["version"] = version
-        with gateway(settings, token, url) as client:
-            found = checked(client.get(f"/api/{model}/rollouts", params=asked))["rollouts"]
+        found = fetched(settings, url, token, f"/api/{model}/rollouts", asked)["rollouts"]
     else:
         from canari.store import rollout_views
 
@@ -161,7 +158,7 @@ def list_rollouts(
 @app.command()
 def show(
     model: Model,
-    number: Number,
+    number: RolloutNumber,
     token: Token = None,
     url: Url = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
@@ -170,25 +167,17 @@ def show(
     """Show a rollout: its steps, every decision about it, what was counted, and how long it will take."""
     settings = settings_for(data_dir)
     if url is not None:
-        with gateway(settings, token, url) as client:
-            found = dict(checked(client.get(f"/api/{model}/rollouts/{number}")))
+        found = fetched(settings, url, token, f"/api/{model}/rollouts/{number}")
     else:
         with database(settings) as engine:
             found = _local(engine, model, number)
     emit(found, as_json=as_json, text=_shown(model, found))
 
 
-def _steered(act: str, model: str, reason: str, token: str | None, url: str | None, data_dir: Path) -> dict[str, Any]:
-    settings = settings_for(data_dir)
-    if url is not None:
-        answer = ask(settings, url, token, f"/api/{model}/rollout/{act}", {"reason": reason})
-        return {"model": model, "rollout": answer["rollout"], "state": answer["state"]}
-    from canari.store import rollouts
-
-    acts = {"pause": rollouts.pause, "resume": rollouts.resume, "abort": rollouts.abort}
-    with database(settings) as engine:
-        rollout = acts[act](engine, model, reason=reason, actor=actor(f"rollout {act}"))
-    return {"model": model, "rollout": rollout.id, "state": rollout.state}
+def _told(model: str, found: Mapping[str, Any], said: str, *, as_json: bool) -> None:
+    """Tell what became of an open rollout."""
+    result = {"model": model, "rollout": found["rollout"], "state": found["state"]}
+    emit(result, as_json=as_json, text=f"Rollout {found['rollout']} of {model} {said}.")
 
 
 def _local(engine: Engine, model: str, number: int) -> dict[str, Any]:
@@ -229,7 +218,7 @@ def _shown(model: str, found: Mapping[str, Any]) -> Group:
     if found["expected"]:
         facts.append(found["expected"]["sentence"])
     if found["judgement"]:
-        facts.append(f"{found['judgement']['verdict'].replace('_', ' ')}: {escape(found['judgement']['sentence'])}")
+        facts.append(f"{verdict_of(found['judgement'])}: {escape(found['judgement']['sentence'])}")
     if (agreed := agreement(found["evidence"])) is not None:
         facts.append(agreed)
     decided = [

@@ -21,13 +21,12 @@ from canari.cli.common import (
     database,
     emit,
     err,
-    gateway,
+    fetched,
     local_time,
     settings_for,
     table,
 )
 from canari.errors import CanariError
-from canari.remote import checked
 from canari.settings import Settings
 
 
@@ -52,8 +51,7 @@ def replay(
     elif model is None:
         raise CanariError(f"name the model too: `canari rollout replay MODEL {number} --url {url}`")
     else:
-        with gateway(settings, token, url) as client:
-            found = dict(checked(client.get(f"/api/{model}/rollouts/{number}/replay")))
+        found = fetched(settings, url, token, f"/api/{model}/rollouts/{number}/replay")
     emit(found, as_json=as_json, text=_shown(found))
     if not found["same"]:
         raise typer.Exit(1)

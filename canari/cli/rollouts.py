@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from canari.cli.common import (
     Url,
     database,
     emit,
+    fetched,
     gateway,
     settings_for,
     status_file,
@@ -79,14 +81,7 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make the version on trial the stable one: it gets all traffic."""
-    settings = settings_for(data_dir)
-    if url is not None:
-        stable = ask(settings, url, token, f"/api/{model}/rollout/promote", {"reason": reason})["stable"]
-    else:
-        from canari.store import rollouts
-
-        with database(settings) as engine:
-            stable = rollouts.promote(engine, model, reason=reason, actor=actor("promote")).canary
+    stable = steered("promote", model, reason, token, url, data_dir, command="promote")["stable"]
     emit(
         {"model": model, "stable": stable},
         as_json=as_json,
@@ -103,14 +98,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Give the stable version all traffic again."""
-    settings = settings_for(data_dir)
-    if url is not None:
-        stable = ask(settings, url, token, f"/api/{model}/rollout/rollback", {"reason": reason})["stable"]
-    else:
-        from canari.store import rollouts
-
-        with database(settings) as engine:
-            stable = rollouts.roll_back(engine, model, reason=reason, actor=actor("rollback")).stable
+    stable = steered("rollback", model, reason, token, url, data_dir, command="rollback")["stable"]
     emit(
         {"model": model, "stable": stable},
         as_json=as_json,
@@ -130,8 +118,7 @@ def weights(
     if url is None:
         found = _running_model(settings, model)["weights"]
     else:
-        with gateway(settings, token, url) as client:
-            versions = checked(client.get(f"/api/{model}"))["versions"]
+        versions = fetched(settings, url, token, f"/api/{model}")["versions"]
         found = {str(v["number"]): v["weight"] for v in reversed(versions) if v["weight"]}
     rows = [(version, f"{weight} %") for version, weight in found.items()]
     emit(found, as_json=as_json, text=table(["VERSION", "WEIGHT"], rows))
@@ -141,6 +128,32 @@ def ask(settings: Settings, url: str, token: str | None, route: str, body: dict[
     """What the platform at `url` answers to a request to steer."""
     with gateway(settings, token, url) as client:
         return dict(checked(client.post(route, json=body)))
+
+
+def steered(
+    act: str, model: str, reason: str, token: str | None, url: str | None, data_dir: Path, *, command: str
+) -> dict[str, Any]:
+    """Have a rollout steered by a route's last word; what became of it, and which version is stable then.
+
+    `command` names what was typed, for the history of a platform on this machine.
+    """
+    settings = settings_for(data_dir)
+    if url is not None:
+        answer = ask(settings, url, token, f"/api/{model}/rollout/{act}", {"reason": reason})
+        return {name: answer[name] for name in ("rollout", "state", "stable")}
+    from canari.store import rollouts
+
+    acts = {
+        "promote": rollouts.promote,
+        "rollback": rollouts.roll_back,
+        "pause": rollouts.pause,
+        "resume": rollouts.resume,
+        "abort": rollouts.abort,
+    }
+    with database(settings) as engine:
+        rollout = acts[act](engine, model, reason=reason, actor=actor(command))
+        stable = rollouts.desired(engine)[model].stable
+    return {"rollout": rollout.id, "state": rollout.state, "stable": stable}
 
 
 def actor(command: str) -> str:

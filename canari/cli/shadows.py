@@ -13,16 +13,16 @@ from canari.cli.common import (
     AsJson,
     DataDir,
     Model,
+    RolloutNumber,
     Token,
     Url,
     database,
     emit,
-    gateway,
+    fetched,
     local_time,
     settings_for,
     table,
 )
-from canari.remote import checked
 from canari.types import Metric
 
 _COLUMNS = ["WHEN", "STABLE", "SHADOW", "PREDICTION"]
@@ -30,9 +30,7 @@ _COLUMNS = ["WHEN", "STABLE", "SHADOW", "PREDICTION"]
 
 def disagreements(
     model: Model,
-    number: Annotated[
-        int, typer.Argument(metavar="ID", help="The rollout's number, as `canari rollout list` tells it.")
-    ],
+    number: RolloutNumber,
     last: Annotated[int, typer.Option(min=1, max=500, help="The most that are listed.")] = 20,
     token: Token = None,
     url: Url = None,
@@ -46,9 +44,8 @@ def disagreements(
     """
     settings = settings_for(data_dir)
     if url is not None:
-        with gateway(settings, token, url) as client:
-            answer = checked(client.get(f"/api/{model}/rollouts/{number}/disagreements", params={"limit": last}))
-        found = answer["disagreements"]
+        route = f"/api/{model}/rollouts/{number}/disagreements"
+        found = fetched(settings, url, token, route, {"limit": last})["disagreements"]
     else:
         from canari.store import shadows
 

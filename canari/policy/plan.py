@@ -12,10 +12,10 @@ from datetime import timedelta
 from math import inf
 
 from canari.policy.decide import Rule, bar
+from canari.policy.rules import judged, rule_of
 from canari.policy.sentences import lasting
-from canari.policy.trial import rule_of
 from canari.spec import Canary, LabelMargin, Margin, VoteMargin
-from canari.stats import RARE, VOTES, Method, outcomes_to_no_worse
+from canari.stats import VOTES, Method, outcomes_to_no_worse
 from canari.types import Metric
 
 # Shares of bad outcomes that a service is taken to have where nothing is known of its own.
@@ -97,16 +97,9 @@ class _Pace:
 def _paces(canary: Canary, requests: float, votes: float, satisfaction: float | None) -> Iterator[_Pace]:
     unhappy = votes * (_WRONG if satisfaction is None else 1 - satisfaction)
     wrong = (unhappy + _WRONG * _PRIOR) / (votes + _PRIOR)
-    judged = canary.metrics
-    for metric, method, rules, rate, per_day in (
-        (Metric.ERRORS, RARE, judged.errors, _FAILED, requests),
-        (Metric.THROTTLED, RARE, judged.throttled, _FAILED, requests),
-        (Metric.LATENCY, RARE, judged.latency, _SLOW, requests),
-        (Metric.SATISFACTION, VOTES, judged.satisfaction, wrong, votes),
-        (Metric.ACCURACY, VOTES, judged.accuracy, wrong, votes),
-    ):
-        if rules is not None:
-            yield _Pace(metric, method, rules, rate, per_day)
+    rates = {Metric.LATENCY: _SLOW, Metric.SATISFACTION: wrong, Metric.ACCURACY: wrong}
+    for metric, (margin, method) in judged(canary).items():
+        yield _Pace(metric, method, margin, rates.get(metric, _FAILED), votes if method is VOTES else requests)
 
 
 def _told(rule: Rule, seconds: float, slowest: str) -> str:

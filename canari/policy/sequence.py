@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from canari.spec import Canary, Margin
-from canari.stats import RARE, VOTES, Difference, Method
+from canari.policy.rules import judged
+from canari.spec import Canary
+from canari.stats import Difference, Method
 from canari.types import Metric
 
 
@@ -50,19 +51,6 @@ class Sequence:
     margin: float
     required: bool
     points: tuple[Point, ...]
-
-
-def judged(rules: Canary) -> dict[Metric, tuple[Margin, Method]]:
-    """The metrics that are judged, each with its margin and the method of its tests."""
-    given = rules.metrics
-    found: dict[Metric, tuple[Margin | None, Method]] = {
-        Metric.ERRORS: (given.errors, RARE),
-        Metric.THROTTLED: (given.throttled, RARE),
-        Metric.LATENCY: (given.latency, RARE),
-        Metric.SATISFACTION: (given.satisfaction, VOTES),
-        Metric.ACCURACY: (given.accuracy, VOTES),
-    }
-    return {metric: (margin, method) for metric, (margin, method) in found.items() if margin is not None}
 
 
 def sequences(rules: Canary, batches: Iterable[Batch], *, priors: Mapping[str, float] | None = None) -> list[Sequence]:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from canari.policy import sentences
-from canari.policy.decide import Judgement, Rule, Verdict, decide
+from canari.policy.decide import Judgement, Verdict, decide
 from canari.policy.guards import Part, participation_differs, split_differs
+from canari.policy.rules import judged, rule_of
 from canari.policy.standing import Standing
 from canari.spec import Canary, Margin
 from canari.stats import RARE, VOTES, Method, Outcomes, TwoRates
@@ -44,16 +45,6 @@ class Course:
     promoted: bool = False
 
 
-def rule_of(rules: Canary) -> Rule:
-    """The rule that a specification asks for."""
-    return Rule(
-        alpha=rules.alpha,
-        bake=rules.bake.total_seconds(),
-        deadline=rules.deadline.total_seconds(),
-        on_deadline=rules.on_deadline,
-    )
-
-
 def bars(faults: Iterable[Fault]) -> Fault | None:
     """The fault, if there is one, for which nothing advances and nothing is promoted."""
     return next((fault for fault in faults if fault.kind is not FaultKind.REPEATED), None)
@@ -65,10 +56,8 @@ class Trial:
     def __init__(self, rules: Canary, *, stable: int, canary: int, priors: Mapping[str, float] | None = None) -> None:
         self.rules, self.stable, self.canary = rules, stable, canary
         self.tick: int | None = None  # of the last look taken in
-        judged = rules.metrics
-        rare = {Metric.ERRORS: judged.errors, Metric.THROTTLED: judged.throttled, Metric.LATENCY: judged.latency}
-        votes = {Metric.SATISFACTION: judged.satisfaction, Metric.ACCURACY: judged.accuracy}
-        self._groups = [_Group(method, _kept(one), priors or {}) for method, one in ((RARE, rare), (VOTES, votes))]
+        metrics = judged(rules)
+        self._groups = [_Group(method, _tested_by(method, metrics), priors or {}) for method in (RARE, VOTES)]
         # By step: the requests of the canary and of both; those asked; those voted on.
         self._sent: dict[int, tuple[int, int]] = {}
         self._asked: dict[int, tuple[int, int]] = {}
@@ -299,5 +288,5 @@ def _by_step(evidence: Iterable[Evidence]) -> list[tuple[int, _Rows]]:
     return sorted(found.items())
 
 
-def _kept(metrics: Mapping[Metric, Margin | None]) -> dict[Metric, Margin]:
-    return {metric: margin for metric, margin in metrics.items() if margin is not None}
+def _tested_by(method: Method, metrics: Mapping[Metric, tuple[Margin, Method]]) -> dict[Metric, Margin]:
+    return {metric: margin for metric, (margin, its) in metrics.items() if its is method}

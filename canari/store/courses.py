@@ -13,24 +13,24 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 
 from canari import __version__
-from canari.errors import CanariError
 from canari.policy.replay import Compared, Decided, Look, replay
-from canari.policy.sequence import Batch, Sequence, judged, sequences
+from canari.policy.rules import judged
+from canari.policy.sequence import Batch, Sequence, sequences
 from canari.spec import Canary
 from canari.stats import RARE
 from canari.store import decisions, evidence, judgements
 from canari.store import rollout_rows as rows
 from canari.store import tables as t
-from canari.types import FaultKind, Metric, Rollout, RolloutMode
+from canari.types import FaultKind, Metric, Rollout
 
 _MOST = 200
 _FINEST_MS = 1000
 
 # As a trial does, requests are left out while an arm got none: they would be compared with nothing.
 _MERGED = text("""
-    WITH apart AS (
+    WITH apart AS MATERIALIZED (
         SELECT DISTINCT tick FROM evidence_faults WHERE rollout = :rollout AND kind = ANY(:apart)
-    ), paired AS (
+    ), paired AS MATERIALIZED (
         SELECT tick, step FROM evidence JOIN apart USING (tick)
         WHERE rollout = :rollout AND metric = 'errors' AND n > 0 GROUP BY tick, step HAVING count(*) > 1
     )
@@ -78,7 +78,8 @@ class Replayed:
 def view(engine: Engine, model: str, number: int) -> View:
     """The course of a model's rollout so far; raises CanariError where there is none of that number."""
     with engine.connect() as connection:
-        rollout, rules = _found(connection, model, number)
+        rollout = rows.read(connection, number, model)
+        rules = rows.rules_of(connection, rollout)
         first, last = connection.execute(
             select(func.min(t.evidence.c.tick), func.max(t.evidence.c.tick)).where(t.evidence.c.rollout == number)
         ).one()
@@ -109,7 +110,8 @@ def judge_again(
     another model's.
     """
     with engine.connect() as connection:
-        rollout, rules = _found(connection, model, number)
+        rollout = rows.read(connection, number, model)
+        rules = rows.rules_of(connection, rollout)
         made = [_decided(one) for one in decisions.of_rollout(connection, number)]
     seen = 0
 
@@ -132,14 +134,6 @@ def judge_again(
     return Replayed(number, seen, compared)
 
 
-def _found(connection: Connection, model: str | None, number: int) -> tuple[Rollout, Canary | None]:
-    """The rollout, and what it is judged by; None where it is steered by hand."""
-    rollout = rows.read(connection, number)
-    if model is not None and rollout.model != model:
-        raise CanariError(f"{model} has no rollout {number}; `canari rollout list {model}` tells which it has")
-    return rollout, rows.canary_of(connection, rollout) if rollout.mode is RolloutMode.JUDGED else None
-
-
 def _batches(connection: Connection, rollout: Rollout, rules: Canary, first: int, last: int) -> list[Batch]:
     metrics = judged(rules)
     # Doubled as time goes by: what has been drawn stays as it is for as long as possible.
@@ -156,6 +150,8 @@ def _batches(connection: Connection, rollout: Rollout, rules: Canary, first: int
         "first": first,
         "width": width,
     }
+    # Evidence grows faster than its statistics: a planner that expects a row may run through all of it for each.
+    connection.execute(text("SET LOCAL enable_nestloop = off"))
     return [
         Batch(Metric(row.metric), row.at, row.step, *map(int, row[3:])) for row in connection.execute(_MERGED, asked)
     ]

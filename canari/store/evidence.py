@@ -127,25 +127,6 @@ def record(engine: Engine, looks: Sequence[Look]) -> dict[int, Recorded]:
     return recorded
 
 
-def read(engine: Engine, rollout: int, *, after: int = -1) -> list[Evidence]:
-    """The evidence of a rollout later than the tick `after`, in the order it was found."""
-    e = t.evidence.c
-    query = select(t.evidence).where(e.rollout == rollout, e.tick > after).order_by(e.tick, e.step, e.version, e.metric)
-    with engine.connect() as connection:
-        return [
-            Evidence(row.rollout, row.tick, row.step, row.version, Metric(row.metric), row.n, row.bad)
-            for row in connection.execute(query)
-        ]
-
-
-def faults(engine: Engine, rollout: int, *, after: int = -1) -> list[tuple[int, Fault]]:
-    """What was wrong with the looks later than the tick `after`, each with its tick, in order."""
-    f = t.evidence_faults.c
-    query = select(f.tick, f.kind, f.sentence).where(f.rollout == rollout, f.tick > after).order_by(f.tick, f.place)
-    with engine.connect() as connection:
-        return [(row.tick, Fault(FaultKind(row.kind), row.sentence)) for row in connection.execute(query)]
-
-
 def looks(
     engine: Engine, rollout: int, *, after: int | None = None
 ) -> Iterator[tuple[int, list[Evidence], list[Fault]]]:

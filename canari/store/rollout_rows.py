@@ -132,6 +132,11 @@ def canary_of(connection: Connection, rollout: Rollout) -> Canary:
     return Canary.model_validate(connection.execute(query).scalar_one())
 
 
+def rules_of(connection: Connection, rollout: Rollout) -> Canary | None:
+    """What a rollout is judged by; None where it is steered by hand."""
+    return canary_of(connection, rollout) if rollout.mode is RolloutMode.JUDGED else None
+
+
 def kept(connection: Connection, model: str | None = None) -> dict[str, Previous]:
     """The stable versions of before that are still to be ready, by model: of all models, or of one."""
     promoted = (

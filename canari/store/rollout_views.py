@@ -15,7 +15,7 @@ from canari.store import feedback, judgements
 from canari.store import rollout_rows as rows
 from canari.store import tables as t
 from canari.store.decisions import Decision, of_rollout
-from canari.types import Rollout, RolloutMode, RolloutState
+from canari.types import Rollout, RolloutState
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def detail(engine: Engine, model: str, number: int) -> Detail:
         rollout = rows.read(connection, number, model)
         return Detail(
             rollout=rollout,
-            rules=rows.canary_of(connection, rollout) if rollout.mode is RolloutMode.JUDGED else None,
+            rules=rows.rules_of(connection, rollout),
             decisions=of_rollout(connection, number),
             evidence=[
                 Total(step, version, metric, int(n), int(bad))

@@ -13,7 +13,7 @@ from canari.store import rollout_rows as rows
 from canari.store import tables as t
 from canari.store.cohorts import APART, PAIRS, Cohort
 from canari.store.decisions import of_rollout
-from canari.types import RequestKind, Rollout, RolloutMode
+from canari.types import RequestKind, Rollout
 
 # So many copies, the newest, are looked through: a fraction of a second's work, however long the shadow lasted.
 MOST_COPIES = 50_000
@@ -68,9 +68,8 @@ def disagreements(engine: Engine, model: str, number: int, *, last: int = 20) ->
 
 def _span(connection: Connection, rollout: Rollout) -> Cohort | None:
     """The requests of the time in which the shadow got the newest MOST_COPIES; None where there was no shadow."""
-    if rollout.stable is None or rollout.mode is not RolloutMode.JUDGED:
-        return None
-    if rows.canary_of(connection, rollout).steps[0] != "shadow":
+    rules = rows.rules_of(connection, rollout)
+    if rollout.stable is None or rules is None or rules.steps[0] != "shadow":
         return None
     advanced = (made.created_at for made in of_rollout(connection, rollout.id) if made.action == "advance")
     ended = next(advanced, rollout.settled_at or datetime.now(UTC)) + _FOLLOWING

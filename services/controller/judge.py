@@ -54,30 +54,25 @@ class Judge:
     def sit(self, scenes: Iterable[Scene]) -> set[str]:
         """Look at what is due, before the splits that the scenes ask for; the models that something was decided of."""
         on_trial = {scene.model: (scene, rollout) for scene in scenes if (rollout := self._on_trial(scene)) is not None}
-        self._cases = {model: self._case(scene, rollout) for model, (scene, rollout) in on_trial.items()}
+        self._cases = {model: self._case(rollout) for model, (_, rollout) in on_trial.items()}
         due = [on_trial[model][0] for model, case in self._cases.items() if self._due(case, on_trial[model][0])]
         if not due:
             return set()
         now, counters = self._clock(), self._counters()
         looks = {scene.model: self._look(self._cases[scene.model], scene, counters, now) for scene in due}
         recorded = evidence.record(self._engine, list(looks.values()))
-        # Where another judge looked meanwhile, this one has to read what that one saw.
-        for scene in [scene for scene in due if self._cases[scene.model].rollout.id not in recorded]:
-            del self._cases[scene.model]
-            due.remove(scene)
-        found = [(self._cases[scene.model], looks[scene.model].tick, scene) for scene in due]
-        seen = {case.rollout.id: recorded[case.rollout.id] for case, _, _ in found}
-        Trial.take_together(
-            [
-                (case.trial, tick, seen[case.rollout.id].evidence, seen[case.rollout.id].faults)
-                for case, tick, _ in found
-            ]
-        )
-        for case, _, _ in found:
-            case.known = seen[case.rollout.id].known
-        decided = {
-            scene.model for case, tick, scene in found if self._judge(case, scene, tick, seen[case.rollout.id].faults)
-        }
+        heard = []
+        for scene in due:
+            case = self._cases[scene.model]
+            found = recorded.get(case.rollout.id)
+            if found is None:
+                # Another judge looked meanwhile: this one has to read what that one saw.
+                del self._cases[scene.model]
+            else:
+                case.known = found.known
+                heard.append((case, looks[scene.model].tick, found))
+        Trial.take_together([(case.trial, tick, found.evidence, found.faults) for case, tick, found in heard])
+        decided = {case.rollout.model for case, tick, found in heard if self._judge(case, tick, found.faults)}
         self._keep()
         return decided
 
@@ -99,8 +94,8 @@ class Judge:
             return case.rollout
         return rollout_views.rollout(self._engine, wanted.previous.rollout)
 
-    def _case(self, scene: Scene, rollout: Rollout) -> Case:
-        case = self._cases.get(scene.model)
+    def _case(self, rollout: Rollout) -> Case:
+        case = self._cases.get(rollout.model)
         if case is not None and case.rollout.id == rollout.id:
             if case.rollout != rollout:
                 # It was paused, resumed, or moved: what is said of it is to be of today.
@@ -144,7 +139,7 @@ class Judge:
         case.looked_at = self._timer()
         return Look(case.known, tick, replace(seen, faults=tuple(faults)), now, _ages(case))
 
-    def _judge(self, case: Case, scene: Scene, at: int, faults: Collection[Fault]) -> bool:
+    def _judge(self, case: Case, at: int, faults: Collection[Fault]) -> bool:
         """Say what the evidence says, and have it done; whether anything was decided."""
         stands = course(case, at)
         said = case.trial.judge(at, stands, faults)
@@ -155,9 +150,8 @@ class Judge:
         )
         if changed:
             case.kept_at = float("-inf")
-            logger.info(
-                "{}: rollout {}: {}: {}", scene.model, case.rollout.id, said.verdict.name.lower(), said.sentence
-            )
+            model, number = case.rollout.model, case.rollout.id
+            logger.info("{}: rollout {}: {}: {}", model, number, said.verdict.name.lower(), said.sentence)
         case.judgement = said
         if said.verdict is Verdict.HOLD:
             return False
@@ -167,7 +161,7 @@ class Judge:
             self._act(case.rollout, said, grounds)
         except CanariError as error:
             # A person was quicker: the next tick finds what they did.
-            logger.warning("{}: {}", scene.model, error)
+            logger.warning("{}: {}", case.rollout.model, error)
             return False
         self._save([case])
         return True

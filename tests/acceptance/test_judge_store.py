@@ -17,11 +17,12 @@ from canari.spec_file import load_spec
 from canari.store import rollouts, versions
 from canari.store.engine import connect
 from canari.traffic.split import split_for
-from canari.types import Arm, Counters, Counts, Desired, Split
+from canari.types import Counters, Counts, Desired
 from services.controller.cases import Scene
 from services.controller.judge import Judge
 from tests.acceptance.conftest import FULL, Figures
 from tests.conftest import ROOT, GivenPostgres, fresh_database
+from tests.integration.controller.test_loop import FakeTraffic
 
 pytestmark = pytest.mark.timeout(3600)
 PREDICTIONS = 10_000_000 if FULL else 1_000_000
@@ -52,12 +53,11 @@ _VOTES = """
 """
 
 
-class SteadyTraffic:
+class SteadyTraffic(FakeTraffic):
     """A gateway that serves every model at the same pace."""
 
-    settle_seconds = 0.0
-
     def __init__(self) -> None:
+        super().__init__()
         self.looks = 0
         self.now: Counters = {}
 
@@ -77,18 +77,6 @@ class SteadyTraffic:
 
     def counters(self) -> Counters:
         return self.now
-
-    def arms(self, split: Split) -> dict[str, Arm]:
-        return {f"arm/{split.model}/{share.arm.version}": share.arm for share in split.shares}
-
-    def apply(self, splits: object) -> bool:
-        raise NotImplementedError
-
-    def in_force(self, model: str) -> bool:
-        raise NotImplementedError
-
-    def unused(self, model: str, version: int) -> bool:
-        raise NotImplementedError
 
 
 @pytest.fixture(scope="module")

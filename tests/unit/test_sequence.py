@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from canari.policy.sequence import Batch, judged, sequences
+from canari.policy import judged
+from canari.policy.sequence import Batch, sequences
 from canari.spec import Canary
 from canari.types import Metric
 

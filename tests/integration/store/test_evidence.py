@@ -95,7 +95,15 @@ class Trial:
         return faults
 
     def sums(self, metric: Metric) -> dict[int, tuple[int, int]]:
-        return totals(evidence.read(self.engine, self.rollout), metric)
+        return totals(rows_of(self.engine, self.rollout), metric)
+
+
+def rows_of(engine: Engine, rollout: int, *, after: int | None = None) -> list[Evidence]:
+    return [row for _, found, _ in evidence.looks(engine, rollout, after=after) for row in found]
+
+
+def faults_of(engine: Engine, rollout: int) -> list[tuple[int, Fault]]:
+    return [(tick, fault) for tick, _, told in evidence.looks(engine, rollout) for fault in told]
 
 
 def totals(rows: Iterable[Evidence], metric: Metric) -> dict[int, tuple[int, int]]:
@@ -199,7 +207,7 @@ def test_each_step_has_its_own_rows(trial: Trial) -> None:
     for step in (0, 1):
         trial.say(trial.ask(2, after=1 + step, step=step, subject=f"visitor:{step}"))
     trial.look_at_all()
-    found = [row for row in evidence.read(trial.engine, trial.rollout) if row.metric is Metric.SATISFACTION]
+    found = [row for row in rows_of(trial.engine, trial.rollout) if row.metric is Metric.SATISFACTION]
     assert [(row.step, row.version, row.n, row.tick == found[0].tick) for row in found] == [
         (0, 2, 1, True),
         (1, 2, 1, True),
@@ -229,7 +237,7 @@ def test_a_burst_on_one_version_leaves_the_votes_of_its_time_out(trial: Trial) -
     told = trial.look_at_all()
     assert {fault.kind for fault in told} == {FaultKind.BURST}
     assert trial.sums(Metric.SATISFACTION) == {2: (25, 0)}
-    kept = [fault for _, fault in evidence.faults(trial.engine, trial.rollout)]
+    kept = [fault for _, fault in faults_of(trial.engine, trial.rollout)]
     assert kept == told
     assert trial.known().paces[2].votes == 25
 
@@ -246,9 +254,9 @@ def test_a_look_is_kept_whole_and_read_again_as_it_was(trial: Trial) -> None:
     marks = {("p", "arm/drift/1"): Mark(counts, Arm(trial.rollout, 0, 1), 5), ("p", "x"): Mark(Counts(), None, 5)}
     told = (Fault(FaultKind.UNANSWERED, "proxy q did not answer"), Fault(FaultKind.RESET, "anew"))
     recorded = evidence.record(trial.engine, [Look(known, 5, Seen(rows, marks, told), LATER, {})])
-    assert evidence.read(trial.engine, trial.rollout) == list(rows)
-    assert evidence.read(trial.engine, trial.rollout, after=5) == []
-    assert evidence.faults(trial.engine, trial.rollout) == [(5, told[0]), (5, told[1])]
+    assert rows_of(trial.engine, trial.rollout) == list(rows)
+    assert rows_of(trial.engine, trial.rollout, after=5) == []
+    assert faults_of(trial.engine, trial.rollout) == [(5, told[0]), (5, told[1])]
     after = replace(known, tick=5, marks=marks, missing={1: 0, 2: 0})
     assert trial.known() == recorded[trial.rollout].known == after
     less = {("p", "x"): Mark(Counts(completed=3, classes={2: 3}), Arm(trial.rollout, 1, 2), 6)}
@@ -329,7 +337,7 @@ def test_predictions_that_were_never_recorded_are_told_once_when_votes_are_looke
     assert told == [
         Fault(FaultKind.HOLE, "12 predictions of version 2 were never recorded: votes on them cannot count")
     ]
-    assert [fault for _, fault in evidence.faults(trial.engine, trial.rollout)] == told
+    assert [fault for _, fault in faults_of(trial.engine, trial.rollout)] == told
     assert trial.sums(Metric.SATISFACTION) == {2: (1, 0)}
 
 

@@ -70,8 +70,10 @@ def plans(engine: Engine) -> Iterator[list[str]]:
 
     def explain(_: Any, cursor: Any, statement: str, parameters: Any, *__: Any) -> None:
         if re.match(r"\s*(SELECT|WITH|INSERT|UPDATE)\b", statement):
-            cursor.execute("EXPLAIN " + statement, parameters)
-            found.append("\n".join(line for (line,) in cursor.fetchall()))
+            # A cursor that streams its rows takes one statement only.
+            with cursor.connection.cursor() as beside:
+                beside.execute("EXPLAIN " + statement, parameters)
+                found.append("\n".join(line for (line,) in beside.fetchall()))
 
     event.listen(engine, "before_cursor_execute", explain)
     try:
@@ -134,7 +136,7 @@ QUERIES: dict[str, Callable[[Engine, UUID], object]] = {
     "agreement of a cohort": lambda engine, _: agreement(engine, DAY_AGO),
     "agreement of an old cohort": lambda engine, _: agreement(engine, MONTH_AGO),
     "how far evidence was read": lambda engine, _: evidence.known(engine, [7]),
-    "evidence": lambda engine, _: evidence.read(engine, 7, after=5),
+    "evidence": lambda engine, _: list(evidence.looks(engine, 7, after=5)),
 }
 # The partitions of the months to come are empty, and nothing is what it costs to read them.
 _WHOLE = re.compile(r"Seq Scan on (?:predictions|feedback|tokens)\w*(?: \w+)?  \(cost=0\.00\.\.(?!0\.00 )")

@@ -93,7 +93,7 @@ def test_pairs_that_both_answered_are_counted_and_those_that_differ(shadow: Shad
     for stable, copy in [("cat", "cat"), ("cat", "dog"), ("dog", "dog"), (None, "cat"), ("cat", None), (None, None)]:
         shadow.ask(stable, copy)
     assert shadow.agreed() == (3, 1)
-    assert evidence.read(shadow.engine, shadow.rollout.id)[0].metric is Metric.AGREEMENT
+    assert next(evidence.looks(shadow.engine, shadow.rollout.id))[1][0].metric is Metric.AGREEMENT
 
 
 def test_a_request_of_several_inputs_is_one_pair_by_the_first(shadow: Shadow) -> None:
