@@ -51,6 +51,24 @@ class RequestKind(StrEnum):
     DIRECT = "direct"
 
 
+class JobKind(StrEnum):
+    """What is done now and then: measure live versions, train anew where it is due, forget what may not be kept."""
+
+    EVALUATE = "evaluate"
+    RETRAIN = "retrain"
+    RETENTION = "retention"
+
+
+class JobState(StrEnum):
+    """A job waits, is held by a runner, and ends: done, refused with a reason, or failed for good."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One side of a split, as the gateway stamps it on each request: ``rollout.step.version``.
@@ -77,7 +95,8 @@ class Prediction:
     """One request to a version, answered or refused, as the recorder spools it and the store keeps it.
 
     `recorder` and `seq` name the process that wrote it and its place in that process's unbroken count, so that a
-    lost row leaves a hole. `scores` maps labels to probabilities; `reason` is the problem's code when refused.
+    lost row leaves a hole. `scores` maps labels to probabilities; `reason` is the problem's code when refused. `bins`
+    are the places of the input's measures among the reference's, where the version has a reference.
     """
 
     id: UUID
@@ -96,6 +115,7 @@ class Prediction:
     scores: dict[str, float] | None = None
     reason: str | None = None
     input_sha256: str | None = None
+    bins: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,9 +332,29 @@ class Fault:
     sentence: str
 
 
+class Origin(StrEnum):
+    """Where a sample comes from: the team added it, a person accepted what a user sent, or the model was sure of it."""
+
+    TEAM = "team"
+    CURATED = "curated"
+    CONFIDENT = "confident"
+
+
+class Review(StrEnum):
+    """What a person made of an input that a user sent: it waits until then."""
+
+    WAITING = "waiting"
+    ACCEPTED = "accepted"
+    RELABELLED = "relabelled"
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One example to learn from: a file, its label, and the group it never leaves (near-duplicates share a group)."""
+    """One example to learn from: a file, its label, and the group it never leaves (near-duplicates share a group).
+
+    `labelled_by` tells what gave a user's input its label: a person, or a version.
+    """
 
     sha256: str
     label: str
@@ -322,6 +362,8 @@ class Sample:
     path: Path
     evaluation: bool
     source: str = ""
+    origin: Origin = Origin.TEAM
+    labelled_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +377,6 @@ class Manifest:
 
 
 def manifest_digest(document: Mapping[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of a manifest's model and samples (content, label, group, side)."""
+    """SHA-256 of the canonical JSON of a manifest's model and samples (content, label, group, side, user's origin)."""
     identity = {name: document[name] for name in ("model", "samples")}
     return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -32,6 +32,7 @@ _VERSION_TABLE = "canari_schema"
 _LOCK = 0x0CA7A121
 _POLL_SECONDS = 0.5
 _IS_SUPERUSER = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+_KNOWS_MAINTAIN = "SELECT current_setting('server_version_num')::integer >= 170000"
 _DATABASE_OWNER = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = :name"
 
 
@@ -208,7 +209,14 @@ def _grant(connection: Connection) -> None:
         f"REVOKE INSERT, UPDATE, DELETE ON canari_schema FROM {APP_ROLE}",
         f"GRANT EXECUTE ON FUNCTION ensure_partitions(timestamptz, integer) TO {APP_ROLE}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READ_ROLE}",
-        f"REVOKE SELECT ON tokens, accounts FROM {READ_ROLE}",  # noqa: S608 - our own constants
+        f"REVOKE SELECT ON tokens, accounts, inputs, erasures, erased_samples FROM {READ_ROLE}",  # noqa: S608 - our own constants
     ]
+    if connection.execute(text(_KNOWS_MAINTAIN)).scalar_one():
+        # Erasing ends with a vacuum. Partitions to come are covered by what the owner gives from the start.
+        statements += [
+            f"GRANT MAINTAIN ON ALL TABLES IN SCHEMA public TO {APP_ROLE}",
+            f"REVOKE MAINTAIN ON canari_schema FROM {APP_ROLE}",
+            f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT MAINTAIN ON TABLES TO {APP_ROLE}",
+        ]
     for statement in statements:
         connection.execute(text(statement))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    DOUBLE_PRECISION,
     REAL,
     BigInteger,
     Boolean,
@@ -186,6 +187,7 @@ predictions = Table(
     Column("input_sha256", Text),
     Column("latency_ms", REAL, nullable=False),
     _moment("received_at"),
+    Column("bins", ARRAY(SmallInteger)),
     Index("predictions_model_id_idx", "model", "id"),
     Index("predictions_model_version_id_idx", "model", "version", "id"),
     Index("predictions_subject_id_idx", "subject", "id"),
@@ -240,6 +242,10 @@ evaluations = Table(
     Column("correct", BigInteger, nullable=False),
     Column("answers", JSONB, nullable=False),
     _moment("measured_at"),
+    Column("held_out", JSONB(none_as_null=True)),
+    Column("calibration_error", REAL),
+    Column("drift", JSONB(none_as_null=True)),
+    Column("report", Text),
     ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"], name="evaluations_version_fkey"),
     Index("evaluations_window_key", "model", "version", "until", "since", unique=True),
 )
@@ -255,6 +261,11 @@ samples = Table(
     Column("synthetic", Boolean, nullable=False),
     Column("source", Text, nullable=False),
     _moment(),
+    Column("origin", Text, nullable=False, server_default=text("'team'")),
+    Column("subject", Text),
+    Column("prediction_id", UUID),
+    Column("labelled_by", Text),
+    Index("samples_subject_idx", "subject", postgresql_where=text("subject IS NOT NULL")),
 )
 
 manifests = Table(
@@ -290,4 +301,119 @@ accounts = Table(
     Column("models", ARRAY(Text), nullable=False),
     _moment(),
     Column("disabled_at", DateTime(timezone=True)),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("model", Text),
+    Column("key", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'queued'")),
+    Column("asked_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("arguments", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("holder", Text),
+    Column("lease_until", DateTime(timezone=True)),
+    _moment("not_before"),
+    Column("progress", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("result", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("error", Text),
+    _moment(),
+    Column("started_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
+    Index("jobs_key_key", "key", unique=True),
+    Index("jobs_model_id_idx", "model", "id"),
+    Index("jobs_kind_id_idx", "kind", "id", postgresql_where=text("state IN ('queued', 'running')")),
+)
+Index(
+    "jobs_one_running",
+    jobs.c.kind,
+    func.coalesce(jobs.c.model, text("''")),
+    unique=True,
+    postgresql_where=text("state = 'running'"),
+)
+
+hours = Table(
+    "hours",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("hour", DateTime(timezone=True), primary_key=True),
+    Column("predictions", BigInteger, nullable=False, server_default=text("0")),
+    Column("refused", BigInteger, nullable=False, server_default=text("0")),
+    Column("failed", BigInteger, nullable=False, server_default=text("0")),
+    Column("latency_ms", DOUBLE_PRECISION, nullable=False, server_default=text("0")),
+    Column("score", DOUBLE_PRECISION, nullable=False, server_default=text("0")),
+    Column("answers", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("voted", BigInteger, nullable=False, server_default=text("0")),
+    Column("satisfied", BigInteger, nullable=False, server_default=text("0")),
+    Column("labelled", BigInteger, nullable=False, server_default=text("0")),
+    Column("correct", BigInteger, nullable=False, server_default=text("0")),
+    Index("hours_hour_idx", "hour"),
+)
+
+hour_marks = Table(
+    "hour_marks",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("hour", DateTime(timezone=True), nullable=False),
+)
+
+input_references = Table(
+    "input_references",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("body", JSONB, nullable=False),
+    _moment(),
+    ForeignKeyConstraint(
+        ["model", "version"], ["versions.model", "versions.number"], name="input_references_version_fkey"
+    ),
+)
+
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("prediction_id", UUID, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("consented", Boolean, nullable=False),
+    Column("keep_until", DateTime(timezone=True), nullable=False),
+    Column("review", Text, nullable=False, server_default=text("'waiting'")),
+    Column("label", Text),
+    Column("reviewed_by", Text),
+    Column("reviewed_at", DateTime(timezone=True)),
+    _moment(),
+    Index("inputs_keep_until_idx", "keep_until"),
+    Index("inputs_model_review_prediction_id_idx", "model", "review", "prediction_id"),
+    Index("inputs_subject_idx", "subject"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("subject_hash", Text, nullable=False),
+    Column("erased_before", DateTime(timezone=True), nullable=False),
+    Column("requested_by", Text, nullable=False),
+    _moment("requested_at"),
+    Column("done_at", DateTime(timezone=True)),
+    Column("certificate", JSONB(none_as_null=True)),
+    Index("erasures_subject_hash_idx", "subject_hash"),
+)
+
+erased_samples = Table(
+    "erased_samples",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("sha256", Text, primary_key=True),
+    Column("erasure", UUID, ForeignKey("erasures.id"), nullable=False),
 )
