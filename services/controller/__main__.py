@@ -26,19 +26,20 @@ def main() -> int:
     """Run until SIGINT or SIGTERM; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m services.controller", description=__doc__)
     parser.add_argument("--no-demo", action="store_true", help="train no demonstration versions")
+    parser.add_argument("--no-jobs", action="store_true", help="start no evaluation, retraining and retention")
     arguments = parser.parse_args()
     settings = Settings()
     console = Console(stderr=True, highlight=False)
     logger.remove()
     logger.add(sys.stderr, level=settings.log_level, format="{time:HH:mm:ss} {message}")
     try:
-        return run(settings, console, demo=not arguments.no_demo)
+        return run(settings, console, demo=not arguments.no_demo, jobs=not arguments.no_jobs)
     except CanariError as error:
         console.print(f"[bold red]canari:[/] {error}")
         return 1
 
 
-def run(settings: Settings, console: Console, *, demo: bool) -> int:
+def run(settings: Settings, console: Console, *, demo: bool, jobs: bool) -> int:
     """Hold the data folder's lock, and step the platform until a signal comes."""
     settings.layout.create()
     lock = take_lock(settings.layout)
@@ -46,7 +47,7 @@ def run(settings: Settings, console: Console, *, demo: bool) -> int:
         console.print(f"Canari already runs on {settings.layout.root}: {_found(settings.layout.root)}")
         return 0
     with lock:
-        laptop = Laptop(settings, demo=demo)
+        laptop = Laptop(settings, demo=demo, jobs=jobs)
         if laptop.supervisor.adopted("envoy") is None:
             _refuse_busy_port(settings.host, settings.port)
         stop = Event()

@@ -25,6 +25,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from canari.errors import CanariError
+from canari.heartbeat import Pulse
 from canari.keys import signing_key
 from canari.kube import Kube, connect
 from canari.launch.cluster_config import ClusterConfig, load_config
@@ -81,6 +82,7 @@ class Process:
         self._url = settings.database_url
         self._config = config
         self._key = signing_key(settings.keys)
+        self._pulse = Pulse(settings.heartbeat_health_url)
         self._client: ApiClient = connect()
         # As Kubernetes' own components are told apart: a restarted container has the same host name.
         self._identity = f"{socket.gethostname()}_{uuid4().hex[:8]}"
@@ -93,7 +95,7 @@ class Process:
             signal.signal(number, lambda *_: stop.set())
         health = Health()
         with self._connected() as engine, self.lease.kept(), health.served(port):
-            Loop(self._controller(engine), self.lease, health, self._config.poll_seconds).run(stop)
+            Loop(self._controller(engine), self.lease, health, self._config.poll_seconds, self._pulse).run(stop)
         return 0
 
     def once(self) -> int:
@@ -148,7 +150,10 @@ class Process:
 class Loop:
     """Rounds on a clock, whatever is away: a trouble is logged when it comes and when it goes."""
 
-    def __init__(self, controller: ClusterController, lease: Lease, health: Health, poll_seconds: float) -> None:
+    def __init__(
+        self, controller: ClusterController, lease: Lease, health: Health, poll_seconds: float, pulse: Pulse
+    ) -> None:
+        self._pulse = pulse
         self._controller = controller
         self._lease = lease
         self._health = health
@@ -177,6 +182,8 @@ class Loop:
         else:
             self._tell(None)
             self._health.succeeded(time.monotonic() - began, observed)
+            if not any(seen.unanswered for seen in observed):
+                self._pulse.beat(f"{len(observed)} models answer")
 
     def _tell(self, trouble: str | None) -> None:
         if trouble and self._trouble is None:

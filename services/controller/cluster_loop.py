@@ -15,7 +15,8 @@ from canari.launch.cluster_config import ClusterConfig
 from canari.launch.kubernetes import KubernetesLauncher
 from canari.launch.launcher import State
 from canari.objects import GATEWAY, MODEL, Manifest, OwnerReference, differences
-from canari.store import decisions, feedback
+from canari.store import decisions, hours
+from canari.store.hours import Summary
 from canari.store.migrate import ensure_partitions
 from canari.traffic.gateway_api import GatewayRoutes
 from services.controller.events import decision_event, event
@@ -175,14 +176,13 @@ class ClusterController:
         if now < self._facts_at + _FACTS_SECONDS and self._satisfaction.keys() == self._resources.keys():
             return
         self._facts_at = now
-        since = datetime.now(UTC) - _DAY
-        self._satisfaction = {model: _satisfaction(self._engine, model, since) for model in self._resources}
+        said = hours.summaries(self._engine, datetime.now(UTC))
+        self._satisfaction = {model: _satisfaction(said.get(model, [])) for model in self._resources}
         gateway = self._config.gateway
         self._urls = gateway_url(self._kube.get(GATEWAY, gateway.name, namespace=gateway.namespace))
 
 
-def _satisfaction(engine: Engine, model: str, since: datetime) -> str | None:
-    summaries = feedback.summary(engine, model, since)
+def _satisfaction(summaries: Sequence[Summary]) -> str | None:
     votes = sum(one.n for one in summaries)
     return f"{100 * sum(one.satisfied for one in summaries) / votes:.0f} %" if votes else None
 

@@ -19,14 +19,16 @@ _TRIES = 3
 
 
 class Demo:
-    """Trains one first version per family that has none, one after the other."""
+    """Trains one first version per family that has none, one after the other; `busy` until their processes ended."""
 
     def __init__(self, layout: Layout, supervisor: Supervisor) -> None:
         self._logs = layout.logs
         self._supervisor = supervisor
+        self.busy = True
 
     def step(self, engine: Engine, families: Collection[Family], environment: Mapping[str, str]) -> list[str]:
         """Start, watch or end the training that is due; returns what is being waited for."""
+        self.busy = False
         for family in sorted(families, key=lambda f: f.spec.input.kind.value != "tabular"):
             known = versions.versions(engine, family.name)
             name = f"train-{family.name}"
@@ -34,8 +36,9 @@ class Demo:
             failed = sum(v.state is VersionState.FAILED for v in known)
             if ready or failed >= _TRIES:
                 # It may still be writing down where the version came from.
-                self._supervisor.forget_ended(name)
+                self.busy |= not self._supervisor.forget_ended(name)
                 continue
+            self.busy = True
             state = self._supervisor.ensure(self._program(family.name, environment))
             return [self._progress(family.name) if state is not State.BACKOFF else f"{family.name} to be trained again"]
         return []

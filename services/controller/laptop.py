@@ -15,7 +15,7 @@ from loguru import logger
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from canari.family import Family
+from canari.heartbeat import Pulse
 from canari.keys import ensure_signing_key
 from canari.launch.databases import Urls, described, embedded, prepare
 from canari.launch.launcher import State
@@ -31,15 +31,17 @@ from services.controller.accounts import ensure_sample_accounts
 from services.controller.bento_token import bento_token
 from services.controller.demo import Demo
 from services.controller.families import WatchedFamilies
+from services.controller.jobs import Jobs
 from services.controller.loop import Observed, Reconciler
 
 _HOUSEKEEPING_SECONDS = 3600.0
+_STARTING_SECONDS = 120.0
 
 
 class Laptop:
     """Everything `canari up` runs. `step` never waits for long; call it until `waiting_for` is empty, and then on."""
 
-    def __init__(self, settings: Settings, *, demo: bool) -> None:
+    def __init__(self, settings: Settings, *, demo: bool, jobs: bool) -> None:
         self.settings = settings
         self.layout: Layout = settings.layout
         self.layout.create()
@@ -53,7 +55,10 @@ class Laptop:
         self._engine: Engine | None = None
         self._reconciler: Reconciler | None = None
         self._demo = Demo(self.layout, self.supervisor) if demo else None
+        self._jobs = Jobs(settings.schedules, self.supervisor) if jobs else None
+        self._started_at = time.monotonic()
         self._families = WatchedFamilies(settings.families_dir)
+        self._pulse = Pulse(settings.heartbeat_health_url)
         self._housekeeping_at = 0.0
         self.observed: list[Observed] = []
 
@@ -70,10 +75,13 @@ class Laptop:
     def step(self) -> list[str]:
         """Bring everything one step nearer to running; returns what is still being waited for."""
         try:
-            return self._step()
+            waiting = self._step()
         except (SQLAlchemyError, httpx.HTTPError) as error:
             logger.warning("the database or the gateway is away, trying again: {}", str(error).splitlines()[0])
             return ["the database and the gateway"]
+        if not waiting:
+            self._pulse.beat(f"{len(self.observed)} models answer")
+        return waiting
 
     def stop(self) -> None:
         """End everything this platform runs: first what takes requests in, last the database."""
@@ -94,7 +102,10 @@ class Laptop:
         else:
             reconciler.register([family.spec for family in families])
             self.observed = reconciler.tick()
-            waiting += self._models_waiting(reconciler.engine, families, urls)
+            if self._demo is not None:
+                waiting += self._demo.step(reconciler.engine, families, self._job_environment(urls))
+            waiting += [f"{seen.model} to load" for seen in self.observed if seen.unanswered]
+            self._do_jobs(reconciler.engine, urls, ready=not waiting)
         self._keep_house(reconciler.engine)
         return waiting
 
@@ -156,22 +167,22 @@ class Laptop:
         token, _ = bento_token(self._key, model, number)
         return token
 
-    def _models_waiting(self, engine: Engine, families: list[Family], urls: Urls) -> list[str]:
-        waiting = []
-        if self._demo is not None:
-            environment = {
-                **self._shared(),
-                "CANARI_DATABASE_URL": urls.app,
-                "CANARI_LINEAGE_URL": urls.lineage,
-                "CANARI_DATA_DIR": str(self.layout.root),
-                "CANARI_FAMILIES_DIR": str(self.settings.families_dir),
-            }
-            waiting += self._demo.step(engine, families, environment)
-        for seen in self.observed:
-            wanted = seen.stable is not None or seen.rollout is not None
-            if wanted and not seen.split.shares:
-                waiting.append(f"{seen.model} to load")
-        return waiting
+    def _do_jobs(self, engine: Engine, urls: Urls, *, ready: bool) -> None:
+        if self._jobs is None or (self._demo is not None and self._demo.busy):
+            return
+        # People come first; but what never gets ready must not keep the jobs from their work.
+        if ready or time.monotonic() - self._started_at > _STARTING_SECONDS:
+            self._jobs.step(engine, self._job_environment(urls))
+
+    def _job_environment(self, urls: Urls) -> dict[str, str]:
+        return {
+            **{name: value for name, value in os.environ.items() if name.startswith("CANARI_")},
+            **self._shared(),
+            "CANARI_DATABASE_URL": urls.app,
+            "CANARI_LINEAGE_URL": urls.lineage,
+            "CANARI_DATA_DIR": str(self.layout.root),
+            "CANARI_FAMILIES_DIR": str(self.settings.families_dir),
+        }
 
     def _keep_house(self, engine: Engine) -> None:
         now = time.monotonic()
@@ -185,6 +196,7 @@ class Laptop:
             "url": self.url,
             "waiting_for": waiting,
             "databases": described(self._urls),
+            "jobs": self._jobs.running if self._jobs is not None else [],
             "processes": [
                 {"name": name, "pid": self.supervisor.pid(name), "deaths": self.supervisor.restarts(name)}
                 for name in sorted(self.supervisor.known())

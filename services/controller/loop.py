@@ -11,16 +11,19 @@ from dataclasses import dataclass, field, replace
 
 from loguru import logger
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from canari.errors import CanariError
 from canari.launch.launcher import Launcher, State, VersionRun
 from canari.policy import Judgement
 from canari.spec import ModelSpec
-from canari.store import rollouts, versions
+from canari.store import hours, rollouts, versions
 from canari.traffic.split import TrafficSplit, split_for
 from canari.types import Desired, Previous, Rollout, Split, VersionState
 from services.controller.cases import Scene
 from services.controller.judge import ACTOR, Judge
+
+_SWEEP_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Observed:
     in_force: bool = False
     previous: Previous | None = None
     judgement: Judgement | None = None
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a version of it is wanted, and none answers."""
+        return (self.stable is not None or self.rollout is not None) and not self.split.shares
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Reconciler:
     traffic: TrafficSplit
     _asked: dict[str, _Asked] = field(default_factory=dict)
     _troubles: dict[str, str] = field(default_factory=dict)
+    _swept_at: float = field(default=float("-inf"))
     _judge: Judge = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,10 +96,21 @@ class Reconciler:
         done = self._divide([seen.split for seen in observed])
         if done:
             self._prune(observed)
+        self._sweep()
         return [
             replace(seen, in_force=done, judgement=self._judge.judgement(seen.model, desired[seen.model]))
             for seen in observed
         ]
+
+    def _sweep(self) -> None:
+        """Have late votes in the counts by the hour; where that takes too long, nothing else waits for it."""
+        if time.monotonic() < self._swept_at + _SWEEP_SECONDS:
+            return
+        self._swept_at = time.monotonic()
+        try:
+            hours.sweep(self.engine)
+        except SQLAlchemyError as error:
+            logger.warning("late votes are not in the counts by the hour yet: {}", str(error).partition("\n")[0])
 
     def _scene(self, seen: Observed, wanted: Desired) -> Scene:
         asked = self._asked.get(seen.model)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from sqlalchemy import Engine
-from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from canari.errors import CanariError
 from canari.family import find_family
 from canari.settings import Settings
 from canari.store.engine import connect
-from services.jobs import operations
+from services.jobs import diagnosing, operations, scheduled
+from services.jobs.lineage import lineage_url
 from services.jobs.progress import reporting
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _SHOWN = 10
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 operations.add_to(app)
+scheduled.add_to(app)
+diagnosing.add_to(app)
 Model = Annotated[str, typer.Argument(help="The model's name, such as cats_dogs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
 
@@ -63,7 +66,7 @@ def train(
     settings = Settings()
     family = find_family(settings.families_dir, model)
     with _database(settings) as engine, reporting() as report:
-        registry = Registry(_lineage_url(settings), settings.layout.mlflow)
+        registry = Registry(lineage_url(settings), settings.layout.mlflow)
         kept = archives(settings.archives_url, settings.layout.archives)
         order = Order(seed, data, generate, options)
         try:
@@ -123,6 +126,9 @@ def main() -> None:
     except CanariError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
+    except OperationalError as error:
+        sys.stderr.write(f"error: the database is away: {str(error.orig).partition(chr(10))[0]}\n")
+        sys.exit(1)
 
 
 @contextmanager
@@ -138,11 +144,6 @@ def _database_url(settings: Settings) -> str:
     if not settings.database_url:
         raise CanariError("CANARI_DATABASE_URL is not set; on a laptop use `canari train` or `canari data add` instead")
     return settings.database_url
-
-
-def _lineage_url(settings: Settings) -> str:
-    beside = make_url(_database_url(settings)).set(database="mlflow")
-    return settings.lineage_url or beside.render_as_string(hide_password=False)
 
 
 def _options(pairs: list[str]) -> dict[str, str]:

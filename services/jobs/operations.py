@@ -1,23 +1,17 @@
-"""The commands that a cluster's Jobs run: migrate, evaluate, welcome, leave, probe."""
+"""The commands that a cluster's Jobs around an install run: migrate, welcome, leave, probe."""
 
 from __future__ import annotations
 
-import json
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from loguru import logger
-from rich.console import Console
 
 from canari.errors import CanariError
 from canari.packages import find_packages
 from canari.runtime.logs import configure
 from canari.settings import Settings
-from canari.store.engine import connect
-from canari.store.migrate import wait_for_schema
 from services.jobs.asking import Patience, Tell, client
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -29,7 +23,7 @@ Namespace = Annotated[str | None, typer.Option(help="The namespace; in a pod by 
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (migrate, evaluate, welcome, leave, probe):
+    for command in (migrate, welcome, leave, probe):
         app.command()(command)
 
 
@@ -39,34 +33,6 @@ def migrate(timeout: Timeout = 300) -> None:
 
     settings, tell = _begin()
     migrate_platform(settings, seconds=timeout, tell=tell)
-
-
-def evaluate(
-    model: Annotated[str | None, typer.Option(help="This model alone.")] = None,
-    since: Annotated[str, typer.Option(help="The window's beginning: 24h or 7d before its end, or a moment.")] = "24h",
-    until: Annotated[str | None, typer.Option(help="The window's end, such as 2026-01-31T06:00Z; now.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the figures, and keep none.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    timeout: Timeout = 300,
-) -> None:
-    """Measure how each live version did, and keep one row for each; the same window again replaces its row."""
-    from services.jobs import evaluate as job
-
-    settings, tell = _begin()
-    if settings.database_url is None:
-        raise CanariError("CANARI_DATABASE_URL is not set: give the application role's URL, postgresql://...")
-    begin, end = job.window(since, until, datetime.now(UTC))
-    engine = connect(settings.database_url, pool=1)
-    try:
-        wait_for_schema(engine, seconds=timeout, tell=lambda what: tell(f"waiting for {what}"))
-        measured = job.evaluate(engine, begin, end, model=model, dry_run=dry_run)
-    finally:
-        engine.dispose()
-    if as_json:
-        sys.stdout.write(json.dumps([one.document() for one in measured], ensure_ascii=False) + "\n")
-    else:
-        sys.stdout.write(f"{begin:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC\n")
-        Console(width=160 if not sys.stdout.isatty() else None).print(job.as_table(measured))
 
 
 def welcome(

@@ -10,7 +10,7 @@ import httpx
 from canari.kube import ApiError
 from canari.launch.launcher import State
 from canari.policy import Judgement, Verdict
-from canari.types import Rollout, RolloutMode, RolloutState, Split
+from canari.types import Arm, Rollout, RolloutMode, RolloutState, Share, Split
 from services.controller.cluster import Loop
 from services.controller.health import Health
 from services.controller.lease import LeaseLostError
@@ -42,10 +42,20 @@ class FakeController:
         return outcome
 
 
-def run(health: Health, *outcomes: Any, lease: FakeLease | None = None) -> None:
-    stop = Event()
+class FakePulse:
+    def __init__(self) -> None:
+        self.beats: list[str] = []
+
+    def beat(self, message: str) -> None:
+        self.beats.append(message)
+
+
+def run(health: Health, *outcomes: Any, lease: FakeLease | None = None) -> list[str]:
+    """The signs of life that were given."""
+    stop, pulse = Event(), FakePulse()
     controller = FakeController(stop, *outcomes)
-    Loop(controller, lease or FakeLease(), health, 0.01).run(stop)  # type: ignore[arg-type]
+    Loop(controller, lease or FakeLease(), health, 0.01, pulse).run(stop)  # type: ignore[arg-type]
+    return pulse.beats
 
 
 def ready(health: Health) -> tuple[int, str]:
@@ -75,7 +85,8 @@ def test_a_controller_is_ready_after_a_round_and_not_after_one_that_failed() -> 
 
 def test_a_controller_that_waits_is_ready_unless_it_could_not_take_over() -> None:
     health, lease, stop = Health(), FakeLease(held=False), Event()
-    Thread(target=Loop(FakeController(stop), lease, health, 0.01).run, args=(stop,), daemon=True).start()  # type: ignore[arg-type]
+    loop = Loop(FakeController(stop), lease, health, 0.01, FakePulse())  # type: ignore[arg-type]
+    Thread(target=loop.run, args=(stop,), daemon=True).start()
     while ready(health)[0] != 200:
         stop.wait(0.01)
     lease.trouble = "the API server does not answer"
@@ -88,6 +99,14 @@ def test_a_lost_lease_ends_the_round_and_nothing_else() -> None:
     health = Health()
     run(health, LeaseLostError("gone"), [SEEN])
     assert ready(health) == (200, "ok")
+
+
+def test_a_sign_of_life_is_given_while_rounds_succeed_and_every_model_answers() -> None:
+    share = Share(Arm(0, 0, 1), 100)
+    answered = replace(SEEN, split=Split("drift", (share,), (), 1.0))
+    nobody_asks = replace(SEEN, stable=None, rollout=None)
+    assert run(Health(), [answered, nobody_asks]) == ["2 models answer"]
+    assert run(Health(), [answered, SEEN], ApiError("away", 0)) == []
 
 
 def test_metrics_tell_rounds_versions_and_weights() -> None:
