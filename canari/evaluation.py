@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canari.errors import CanariError
+from canari.stats import wilson
 
 _BINS = 10
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ def evaluate(
     np.add.at(confusion, (truth, answers), 1)
     per_label = {label: _figures(confusion, index) for index, label in enumerate(labels)}
     seen = [figures.f1 for figures in per_label.values() if figures.f1 is not None]
-    low, high = _wilson(int(right.sum()), len(truth))
+    low, high = wilson(int(right.sum()), len(truth))
     bins = _bins(certainty, right)
     answered = certainty >= abstain_below
     return Evaluation(
@@ -111,11 +110,19 @@ def evaluate(
         macro_f1=sum(seen) / len(seen),
         per_label=per_label,
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
-        calibration_error=sum(b.count * abs(b.accuracy - b.certainty) for b in bins) / len(truth),
+        calibration_error=calibration_error(bins),
         bins=bins,
         coverage=float(answered.mean()),
         answered_accuracy=float(right[answered].mean()) if answered.any() else None,
     )
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """The expected calibration error of answers by their certainty; raises ValueError where there are none."""
+    count = sum(one.count for one in bins)
+    if not count:
+        raise ValueError("without answers nothing is known of their certainty")
+    return sum(one.count * abs(one.accuracy - one.certainty) for one in bins) / count
 
 
 def _figures(confusion: NDArray[np.int64], index: int) -> LabelFigures:
@@ -143,13 +150,6 @@ def _bins(certainty: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bin
         for index in range(_BINS)
         if (inside := place == index).any()
     )
-
-
-def _wilson(hits: int, count: int) -> tuple[float, float]:
-    share, z2 = hits / count, _Z95**2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _rounded(value: float | None) -> float | None:

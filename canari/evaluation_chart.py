@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from canari.evaluation import Evaluation
+from canari.evaluation import Bin, Evaluation
 
 _BLUE, _AMBER, _INK, _GRID = "#1f6f8b", "#e0a030", "#22313a", "#dfe5e8"
 _WRITTEN = 12
@@ -25,46 +26,50 @@ def draw(evaluation: Evaluation, title: str) -> bytes:
     interval = f"95% interval {evaluation.accuracy_low:.0%} to {evaluation.accuracy_high:.0%}"
     headline = f"{title}: {evaluation.accuracy:.1%} right of {evaluation.count} held out ({interval})"
     figure.suptitle(f"{headline}\n", color=_INK, fontsize=13)
-    _confusion(left, evaluation)
-    _reliability(right, evaluation)
+    confusion(left, evaluation.labels, evaluation.confusion)
+    left.set_title("Confusion")
+    reliability(right, evaluation.bins)
+    right.set_title(f"Reliability (calibration error {evaluation.calibration_error:.1%})")
     file = io.BytesIO()
     canvas.print_png(file)
     return file.getvalue()
 
 
-def _confusion(axes: Any, evaluation: Evaluation) -> None:
-    counts = np.array(evaluation.confusion)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+def confusion(axes: Any, labels: Sequence[str], counts: Sequence[Sequence[int]]) -> None:
+    """Draw `counts[i][j]`, the examples of label i that were answered j, into matplotlib's `axes`."""
+    table = np.array(counts)
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="GnBu", vmin=0, vmax=1)
-    size = len(evaluation.labels)
+    size = len(labels)
     if size <= _WRITTEN:
-        for (row, column), count in np.ndenumerate(counts):
+        for (row, column), count in np.ndenumerate(table):
             colour = "white" if shares[row, column] > 0.6 else _INK
             text = f"{count}\n{shares[row, column]:.0%}"
             axes.text(column, row, text, ha="center", va="center", color=colour)
     if size <= _NAMED:
-        axes.set_xticks(range(size), evaluation.labels, rotation=0 if size <= 4 else 60)
-        axes.set_yticks(range(size), evaluation.labels)
-    axes.set(title="Confusion", xlabel="Answer", ylabel="Truth")
+        axes.set_xticks(range(size), labels, rotation=0 if size <= 4 else 60)
+        axes.set_yticks(range(size), labels)
+    axes.set(xlabel="Answer", ylabel="Truth")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
-def _reliability(axes: Any, evaluation: Evaluation) -> None:
+def reliability(axes: Any, bins: Sequence[Bin]) -> None:
+    """Draw what share of answers was right, by how certain they were, into matplotlib's `axes`."""
     axes.plot([0, 1], [0, 1], color=_AMBER, linestyle="--", label="certainty = accuracy")
     axes.bar(
-        [b.lower for b in evaluation.bins],
-        [b.accuracy for b in evaluation.bins],
-        width=[b.upper - b.lower for b in evaluation.bins],
+        [b.lower for b in bins],
+        [b.accuracy for b in bins],
+        width=[b.upper - b.lower for b in bins],
         align="edge",
         color=_BLUE,
         edgecolor="white",
         label="answers",
     )
-    for b in evaluation.bins:
-        axes.text((b.lower + b.upper) / 2, b.accuracy + 0.015, b.count, ha="center", color=_INK, fontsize=8)
+    for b in bins:
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8}
+        axes.text((b.lower + b.upper) / 2, b.accuracy + 0.02, b.count, ha="center", color=_INK, fontsize=8, bbox=box)
     axes.set(xlim=(0, 1), ylim=(0, 1.15), xlabel="Certainty", ylabel="Share right")
-    axes.set_title(f"Reliability (calibration error {evaluation.calibration_error:.1%})")
     axes.grid(axis="y", color=_GRID)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

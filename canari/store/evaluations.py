@@ -12,18 +12,21 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from canari.ids import first_id
 from canari.store import tables as t
 
-# A prediction has one vote: that of the person who asked, else the first, however late it came. Holes in recorders'
-# counts cannot be dated, so those of every recorder that wrote in the window count.
-_MEASURE = text("""
-    WITH made AS (
-        SELECT id, subject, status, label FROM predictions
+# A prediction has one vote: that of the person who asked, else the first, however late it came.
+_VOTED = """
+    made AS (
+        SELECT id, subject, status, label, score FROM predictions
         WHERE model = :model AND version = :version AND id >= :first AND id < :last AND kind IN ('arm', 'direct')
     ), voted AS (
-        SELECT DISTINCT ON (made.id) f."right", f.label AS truth, made.label
+        SELECT DISTINCT ON (made.id) f."right", f.label AS truth, made.label, made.score
         FROM made JOIN feedback f ON f.prediction_id = made.id AND f.model = :model
         WHERE made.status < 400
         ORDER BY made.id, (f.subject = made.subject) DESC, f.id
-    ), answered AS (
+    )
+"""
+# Holes in recorders' counts cannot be dated, so those of every recorder that wrote in the window count.
+_MEASURE = text(f"""
+    WITH {_VOTED}, answered AS (
         SELECT label, count(*) AS n FROM made WHERE status < 400 AND label IS NOT NULL GROUP BY label
     ), wrote AS (
         SELECT highest - received AS holes FROM recorders
@@ -37,9 +40,16 @@ _MEASURE = text("""
         count(*) FILTER (WHERE "right") AS satisfied,
         count(truth) AS labelled,
         count(*) FILTER (WHERE truth = label) AS correct,
-        (SELECT coalesce(jsonb_object_agg(label, n), '{}') FROM answered) AS answers
+        (SELECT coalesce(jsonb_object_agg(label, n), '{{}}') FROM answered) AS answers
     FROM voted
-""")
+""")  # noqa: S608 - our own constant
+_LABELLED = text(f"""
+    WITH {_VOTED}
+    SELECT label AS answer, truth, least(9, floor(coalesce(score, 0) * 10))::int AS tenth, count(*) AS n,
+           sum(coalesce(score, 0)::float8) AS certainty
+    FROM voted WHERE truth IS NOT NULL AND label IS NOT NULL
+    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+""")  # noqa: S608 - our own constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,10 @@ class LiveEvaluation:
     `predictions` were answered and `refused` were not; `lost` were made and never arrived. `voted` predictions have a
     vote, `satisfied` of these say right; `labelled` votes name what it really was, `correct` of these name the answer.
     `answers` counts the predictions by their label.
+
+    `held_out` is how it does on today's evaluation set (canari.evaluation.Evaluation.document() and more, see
+    services.jobs.scoring), None where there is none; `calibration_error` tells how far its certainty is from the share
+    that late labels bear out; `drift` is canari.drift.Drift.document(); `report` names the report's file.
     """
 
     model: str
@@ -63,6 +77,10 @@ class LiveEvaluation:
     labelled: int
     correct: int
     answers: dict[str, int]
+    held_out: dict[str, Any] | None = None
+    calibration_error: float | None = None
+    drift: dict[str, Any] | None = None
+    report: str | None = None
 
     @property
     def participation(self) -> float | None:
@@ -97,13 +115,32 @@ class LiveEvaluation:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """`n` predictions answered `answer` that were `truth`, their certainty in the tenth `tenth` (0 to 9).
+
+    `certainty` is the sum of their scores.
+    """
+
+    answer: str
+    truth: str
+    tenth: int
+    n: int
+    certainty: float
+
+
 def measure(engine: Engine, model: str, version: int, since: datetime, until: datetime) -> LiveEvaluation:
     """What a version did in the window [since, until) of aware moments; mirrored requests do not count."""
-    window = {"since": since, "until": until, "first": first_id(since), "last": first_id(until)}
     with engine.connect() as connection:
-        row = connection.execute(_MEASURE, {"model": model, "version": version, **window}).mappings().one()
-    counts = {name: int(value) for name, value in row.items() if name != "answers"}
+        row = connection.execute(_MEASURE, _window(model, version, since, until)).mappings().one()
+    counts: dict[str, Any] = {name: int(value) for name, value in row.items() if name != "answers"}
     return LiveEvaluation(model, version, since, until, answers=row["answers"], **counts)
+
+
+def labelled(engine: Engine, model: str, version: int, since: datetime, until: datetime) -> list[Labelled]:
+    """What a version answered and what it really was, where people named that, in the window [since, until)."""
+    with engine.connect() as connection:
+        return [Labelled(*row) for row in connection.execute(_LABELLED, _window(model, version, since, until))]
 
 
 def keep(engine: Engine, measured: LiveEvaluation) -> None:
@@ -133,6 +170,22 @@ def latest(engine: Engine) -> dict[tuple[str, int], LiveEvaluation]:
         rows = connection.execute(select(newest).select_from(t.versions.join(newest, true()))).mappings()
         found = [LiveEvaluation(**row) for row in rows]
     return {(one.model, one.version): one for one in found}
+
+
+def past(engine: Engine, model: str, *, last: int, version: int | None = None) -> list[LiveEvaluation]:
+    """The `last` newest evaluations of a model's versions, or of one version, newest first."""
+    e = t.evaluations.c
+    query = select(*(e[name] for name in LiveEvaluation.__dataclass_fields__)).where(e.model == model)
+    if version is not None:
+        query = query.where(e.version == version)
+    with engine.connect() as connection:
+        rows = connection.execute(query.order_by(e.until.desc(), e.since.desc(), e.version.desc()).limit(last))
+        return [LiveEvaluation(**row) for row in rows.mappings()]
+
+
+def _window(model: str, version: int, since: datetime, until: datetime) -> dict[str, Any]:
+    moments = {"since": since, "until": until, "first": first_id(since), "last": first_id(until)}
+    return {"model": model, "version": version, **moments}
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine, func, select
 
 from canari.policy import Expectation, expected_duration
 from canari.spec import Canary
-from canari.store import feedback, judgements
+from canari.store import hours, judgements
 from canari.store import rollout_rows as rows
 from canari.store import tables as t
 from canari.store.decisions import Decision, of_rollout
@@ -98,7 +98,7 @@ def expected(engine: Engine, detail: Detail) -> Expectation | None:
     """How long a rollout will take, if the coming days have the traffic of the last one; None once it is settled."""
     if detail.pending is None:
         return None
-    said = feedback.summary(engine, detail.rollout.model, datetime.now(UTC) - timedelta(days=1))
+    said = hours.summaries(engine, datetime.now(UTC)).get(detail.rollout.model, [])
     votes = sum(one.n for one in said)
     return expected_duration(
         detail.pending,

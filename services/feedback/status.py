@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request
 from loguru import logger
@@ -11,8 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from canari import __version__
 from canari.spec import ModelSpec
-from canari.store import evaluations, feedback, predictions, rollouts, versions
+from canari.store import evaluations, hours, predictions, rollouts, versions
 from canari.store.evaluations import LiveEvaluation
+from canari.store.hours import Summary
 from canari.types import Desired
 from services.feedback.context import Cached, InContext
 from services.feedback.models import version_out
@@ -39,7 +41,7 @@ _DATABASE = text("""
 
 def gather(engine: Engine) -> Status:
     """How every model does, from the store."""
-    since = datetime.now(UTC) - timedelta(days=1)
+    said = hours.summaries(engine, datetime.now(UTC))
     desired = rollouts.desired(engine)
     specs = versions.live_specs(engine)
     measured = evaluations.latest(engine)
@@ -47,13 +49,13 @@ def gather(engine: Engine) -> Status:
     for name, spec in specs.items():
         wanted = desired.get(name, Desired(None))
         evaluation = None if wanted.stable is None else measured.get((name, wanted.stable))
-        models.append(_model_status(engine, spec, wanted, evaluation, since))
+        models.append(_model_status(engine, spec, wanted, evaluation, said.get(name, [])))
     return Status(version=__version__, models=models)
 
 
 @router.get("/api/status", tags=["Status"], summary="How every model does", responses=problems(503))
 def status(request: Request) -> Status:
-    """Versions, traffic, and the last 24 hours. Up to a few seconds old."""
+    """Versions, traffic, and the last 24 hours by the clock. Up to a few seconds old, votes up to 20."""
     cached: Cached[Status] = request.app.state.status
     return cached.get()
 
@@ -107,10 +109,9 @@ def _ask_database(context: InContext) -> None:
 
 
 def _model_status(
-    engine: Engine, spec: ModelSpec, wanted: Desired, evaluation: LiveEvaluation | None, since: datetime
+    engine: Engine, spec: ModelSpec, wanted: Desired, evaluation: LiveEvaluation | None, said: Sequence[Summary]
 ) -> ModelStatus:
     rollout = wanted.rollout
-    said = feedback.summary(engine, spec.name, since)
     votes, satisfied = sum(s.n for s in said), sum(s.satisfied for s in said)
     known = [version_out(v, wanted) for v in versions.versions(engine, spec.name)]
     return ModelStatus(

@@ -19,7 +19,7 @@ class CanaryOut(BaseModel):
 
 
 class LastDay(BaseModel):
-    """The last 24 hours."""
+    """The last 24 hours by the clock, of which the running one is the last."""
 
     predictions: int = Field(description="Answered requests.")
     feedback: int = Field(description="Answers that somebody said were right or wrong.")
