@@ -8,17 +8,29 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from pydantic import ValidationError
 
 from canari.errors import CanariError
+from canari.measures import Reference, read_reference
 from canari.spec import ModelSpec
 
 _BLOCK = 2**20
 _SPEC = "src/artifact/spec.json"
-_MOST_SPEC_BYTES = 2**20
+_REFERENCE = "src/artifact/reference.json"
+_MODEL = "src/artifact/model.onnx"
+_MOST_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What an archived bento was built with; older ones have no reference of inputs."""
+
+    spec: ModelSpec
+    reference: Reference | None
 
 
 def pack(folder: Path, archives: Path) -> str:
@@ -71,25 +83,52 @@ def unpack(sha256: str, archive: Path, destination: Path) -> None:
             raise CanariError(f"the archive {archive} cannot be unpacked: {error}") from error
 
 
-def built_spec(archive: IO[bytes]) -> ModelSpec:
-    """The specification that an archived bento was built with; every member is looked at, and none unpacked.
+def built(archive: IO[bytes]) -> Built:
+    """What an archived bento was built with; every member is looked at, and none unpacked.
 
     Raises CanariError where it is no archive of a bento, or holds unsafe members.
     """
-    found: bytes | None = None
+    found: dict[str, bytes] = {}
     try:
         with tarfile.open(fileobj=archive, mode="r|gz") as content:
             for member in content:
                 tarfile.data_filter(member, "/bento")
-                if member.name == _SPEC and member.isfile() and member.size <= _MOST_SPEC_BYTES:
+                if member.name in {_SPEC, _REFERENCE} and member.isfile() and member.size <= _MOST_BYTES:
                     file = content.extractfile(member)
-                    found = file.read() if file else None
+                    found[member.name] = file.read() if file else b""
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise CanariError(f"this is not an archive of a bento (.tar.gz): {error}") from error
-    if found is None:
+    if _SPEC not in found:
         raise CanariError(f"this is not an archive of a bento that Canari built: it holds no {_SPEC}")
+    return Built(_spec(found[_SPEC]), read_reference(found[_REFERENCE]) if _REFERENCE in found else None)
+
+
+def extract_model(sha256: str, archive: IO[bytes], target: Path) -> None:
+    """Write the exported model of an archive to `target`, once the whole archive is known to be what `sha256` names.
+
+    Raises CanariError where it is not, or holds no model.
+    """
+    with tempfile.TemporaryFile() as copy:
+        digest = hashlib.sha256()
+        while block := archive.read(_BLOCK):
+            digest.update(block)
+            copy.write(block)
+        if digest.hexdigest() != sha256:
+            raise CanariError(f"the archive is damaged: its SHA-256 is {digest.hexdigest()}, not {sha256}")
+        copy.seek(0)
+        try:
+            with tarfile.open(fileobj=copy, mode="r:gz") as content:
+                file = content.extractfile(_MODEL)
+                assert file is not None
+                with file, target.open("wb") as output:
+                    shutil.copyfileobj(file, output)
+        except (tarfile.TarError, EOFError, zlib.error, OSError, KeyError) as error:
+            raise CanariError(f"there is no model in the archive {sha256}: {error}") from error
+
+
+def _spec(content: bytes) -> ModelSpec:
     try:
-        return ModelSpec.model_validate_json(found)
+        return ModelSpec.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the specification"

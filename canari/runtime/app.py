@@ -19,8 +19,9 @@ from canari.runtime import metrics as prometheus
 from canari.runtime import oip
 from canari.runtime.access import identify, route_of
 from canari.runtime.dialects import Dialect, Headers, InferDialect, PlainDialect, Reply
+from canari.runtime.inputs import Keeper
 from canari.runtime.metrics import Metrics
-from canari.runtime.plane import Answer, DataPlane, Outcome
+from canari.runtime.plane import Answer, DataPlane, Outcome, Question
 from canari.runtime.recorder import Recorder
 from canari.tokens import Verifier
 from canari.types import Prediction, RequestKind
@@ -71,6 +72,7 @@ class App:
         verifier: Verifier | None,
         recorder: Recorder | None,
         traces: Traces | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._plane = plane
         self._spec = plane.spec
@@ -79,6 +81,8 @@ class App:
         self._verifier = verifier
         self._recorder = recorder
         self._traces = traces
+        self._keeper = keeper
+        self._keeps_all = self._spec.retains == "always"
         self._held = 0
         self._timeout = self._spec.serving.timeout.total_seconds()
         self._plain: Dialect = PlainDialect(self._spec, version)
@@ -119,7 +123,8 @@ class App:
         try:
             outcome = await self._predict(call, dialect, receive)
             ids = [call.id, *(new_id() for _ in outcome.answers[1:])]
-            reply = dialect.answer(outcome, ids, _since(call.started))
+            kept = self._keep(call, ids, outcome.question)
+            reply = dialect.answer(outcome, ids, _since(call.started), kept=kept)
             self._record(call, 200, ids, outcome.answers, None)
         except Problem as problem:
             refusal = problem
@@ -160,6 +165,16 @@ class App:
             subject=f"anonymous:{identifier}",
         )
 
+    def _keep(self, call: _Call, ids: list[UUID], question: Question) -> bool:
+        """Have the inputs kept where the live data policy says so; whether they are being kept."""
+        keeper, consented = self._keeper, question.consent
+        # A mirrored copy is the input of the version that answers.
+        if keeper is None or call.kind is RequestKind.SHADOW or not (consented or self._keeps_all):
+            return False
+        pairs = zip(ids, question.payloads, strict=False)
+        taken = [keeper.offer(one, call.subject, payload, consented=consented) for one, payload in pairs]
+        return bool(taken) and all(taken)
+
     def _record(self, call: _Call, status: int, ids: list[UUID], answers: list[Answer], reason: str | None) -> None:
         recorder = self._recorder
         if recorder is None:
@@ -186,6 +201,7 @@ class App:
                     scores=dict(answer.ranked[:RECORDED_SCORES]) if answer else None,
                     reason=reason,
                     input_sha256=answer.input_sha256 if answer else None,
+                    bins=answer.bins if answer else None,
                 )
             )
         recorder.append(rows)

@@ -6,6 +6,7 @@ import httpx
 
 PREDICTIONS = "/internal/predictions"
 REVOCATIONS = "/internal/revocations"
+INPUTS = "/internal/inputs"
 
 
 def connect(url: str, token: str, timeout_seconds: float = 10) -> httpx.Client:

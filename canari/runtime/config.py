@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from canari.errors import CanariError, Problem
-from canari.spec import Abstain, Access, ModelSpec, Serving
+from canari.measures import Reference, read_reference
+from canari.spec import Abstain, Access, DataPolicy, ModelSpec, Serving
 from canari.tokens import Identity, Scope, Verifier
 
 _Part = TypeVar("_Part", bound=BaseModel)
@@ -32,9 +33,9 @@ class Platform:
 class RuntimeConfig:
     """Everything a serving process is told.
 
-    `spec` holds the labels and input it was built with, and the live access, serving and abstain rules. `cpus` is
-    each worker's share. `verifier` is None where no public key is known: every visitor is then anonymous. `traces`:
-    whether OpenTelemetry is told where spans go.
+    `spec` holds the labels and input it was built with, and the live access, serving, abstain and retention rules.
+    `cpus` is each worker's share. `verifier` is None where no public key is known: every visitor is then anonymous.
+    `traces`: whether OpenTelemetry is told where spans go.
     """
 
     spec: ModelSpec
@@ -52,6 +53,14 @@ class RuntimeConfig:
     def model_file(self) -> Path:
         """The exported model."""
         return self.artifact / "model.onnx"
+
+    def reference(self) -> Reference | None:
+        """Where the version's own inputs lie; None where it was made before there were references.
+
+        Raises CanariError where the file does not hold one.
+        """
+        file = self.artifact / "reference.json"
+        return read_reference(file.read_bytes()) if file.exists() else None
 
 
 def read_config(artifact: Path, environment: Mapping[str, str]) -> RuntimeConfig:
@@ -126,6 +135,8 @@ def _live_spec(built: ModelSpec, text: str | None) -> ModelSpec:
                 "access": _known_part(Access, live.get("access", {})),
                 "serving": _known_part(Serving, serving),
                 "abstain": _known_part(Abstain, abstain) if abstain else None,
+                # Of the data policy, whether inputs are kept is all that concerns a serving process.
+                "data": DataPolicy(retain_inputs=live.get("data", {}).get("retain_inputs", "never")),
             }
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from canari.errors import PROBLEM_JSON, Problem
 from canari.runtime import oip
-from canari.runtime.payloads import check_content_type, extract
+from canari.runtime.payloads import CONSENT, check_content_type, extract
 from canari.runtime.plane import Outcome, Question
 from canari.spec import ModelSpec
 
@@ -37,8 +37,8 @@ class Dialect(Protocol):
     def read(self, headers: Headers, body: bytes) -> Question:
         """What is asked; raises Problem. Runs in the pool."""
 
-    def answer(self, outcome: Outcome, ids: list[UUID], total_ms: float) -> Reply:
-        """A 200."""
+    def answer(self, outcome: Outcome, ids: list[UUID], total_ms: float, *, kept: bool) -> Reply:
+        """A 200. `kept`: the inputs are being kept."""
 
     def refuse(self, problem: Problem, request_id: str) -> Reply:
         """Any other status."""
@@ -57,12 +57,13 @@ class PlainDialect:
 
     def read(self, headers: Headers, body: bytes) -> Question:
         """The one payload of the body."""
-        return Question(payloads=(extract(self._spec.input.kind, _text(headers, b"content-type"), body),))
+        payload = extract(self._spec.input.kind, _text(headers, b"content-type"), body)
+        return Question(payloads=(payload.content,), consent=payload.consent or consents(headers))
 
-    def answer(self, outcome: Outcome, ids: list[UUID], total_ms: float) -> Reply:
-        """The labels, best first, the answer after abstention, and the timing."""
+    def answer(self, outcome: Outcome, ids: list[UUID], total_ms: float, *, kept: bool) -> Reply:
+        """The labels, best first, the answer after abstention, the timing; and `kept` where the input is."""
         answer = outcome.answers[0]
-        document = {
+        document: dict[str, object] = {
             "prediction_id": str(ids[0]),
             "model": self._spec.name,
             "version": self._version,
@@ -74,6 +75,8 @@ class PlainDialect:
                 "total": round(total_ms, 3),
             },
         }
+        if kept:
+            document["kept"] = True
         return Reply(200, to_json(document))
 
     def refuse(self, problem: Problem, request_id: str) -> Reply:
@@ -98,11 +101,11 @@ class InferDialect:
     def read(self, headers: Headers, body: bytes) -> Question:
         """The payloads or the tensor of the one input."""
         length = headers.get(b"inference-header-content-length")
-        return oip.read_request(body, length, self._spec, self._shape)
+        return replace(oip.read_request(body, length, self._spec, self._shape), consent=consents(headers))
 
-    def answer(self, outcome: Outcome, ids: list[UUID], total_ms: float) -> Reply:
+    def answer(self, outcome: Outcome, ids: list[UUID], total_ms: float, *, kept: bool) -> Reply:
         """Outputs `scores` and `label`, in the form and order the request asked for."""
-        del total_ms
+        del total_ms, kept
         head, tail = oip.write_response(outcome, self._spec, self._version, ids)
         if not tail:
             return Reply(200, head)
@@ -113,6 +116,11 @@ class InferDialect:
         """The protocol's error object."""
         del request_id
         return Reply(problem.status, oip.error(problem.detail), headers=problem.headers)
+
+
+def consents(headers: Headers) -> bool:
+    """Whether a request's sender agrees to its inputs being kept."""
+    return headers.get(b"x-canari-consent") == CONSENT.encode()
 
 
 def _text(headers: Headers, name: bytes) -> str:

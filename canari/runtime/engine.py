@@ -10,6 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from canari.errors import CanariError
+from canari.measures import EMBEDDING
 
 Array = NDArray[np.float32]
 
@@ -21,8 +22,11 @@ class Engine(Protocol):
     def input_shape(self) -> tuple[int, ...]:
         """One input's shape, without the batch axis."""
 
-    def predict(self, inputs: Array, *, alone: bool) -> Array:
-        """Probabilities (n, labels) of inputs (n, *input_shape). `alone`: no other request wants a CPU now."""
+    def predict(self, inputs: Array, *, alone: bool) -> tuple[Array, Array | None]:
+        """Probabilities (n, labels) of inputs (n, *input_shape), and the embedding (n, width) where there is one.
+
+        `alone`: no other request wants a CPU now.
+        """
 
 
 class OnnxEngine:
@@ -35,8 +39,8 @@ class OnnxEngine:
     def __init__(self, model: Path, threads: int) -> None:
         self._narrow = _session(model, 1)
         self._wide = _session(model, threads) if threads > 1 else self._narrow
-        inputs, outputs = self._narrow.get_inputs(), self._narrow.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
+        inputs, outputs = self._narrow.get_inputs(), [out.name for out in self._narrow.get_outputs()]
+        if len(inputs) != 1 or outputs[1:] not in ([], [EMBEDDING]) or inputs[0].type != "tensor(float)":
             raise CanariError(f"{model}: a model has one float32 input (n, *shape) and one output (n, labels)")
         self._input = inputs[0].name
         self._shape = tuple(inputs[0].shape[1:])
@@ -48,11 +52,11 @@ class OnnxEngine:
         """One input's shape, as the graph says."""
         return self._shape
 
-    def predict(self, inputs: Array, *, alone: bool) -> Array:
-        """Probabilities (n, labels); raises what ONNX Runtime raises."""
+    def predict(self, inputs: Array, *, alone: bool) -> tuple[Array, Array | None]:
+        """Probabilities (n, labels) and the embedding (n, width); raises what ONNX Runtime raises."""
         session = self._wide if alone else self._narrow
-        scores: Array = session.run(None, {self._input: inputs})[0]
-        return scores
+        scores, *embedding = session.run(None, {self._input: inputs})
+        return scores, embedding[0] if embedding else None
 
 
 def _session(model: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -7,6 +7,7 @@ RUNTIME_FILES: tuple[str, ...] = (
     "canari/archive.py",
     "canari/errors.py",
     "canari/ids.py",
+    "canari/measures.py",
     "canari/spec.py",
     "canari/tokens.py",
     "canari/types.py",

@@ -47,6 +47,8 @@ class Metrics:
         self._spool = self._gauge("canari_recorder_spool_bytes", "Recorded, not yet shipped.")
         lost = Counter("canari_recorder_lost_rows", "Rows never shipped.", own, registry=self._registry)
         self._lost = lost.labels(*self._own)
+        lost_inputs = Counter("canari_inputs_lost", "Inputs to be kept, never shipped.", own, registry=self._registry)
+        self._lost_inputs = lost_inputs.labels(*self._own)
 
     def answered(self, status: int, kind: str, seconds: float) -> None:
         """Count an answer."""
@@ -66,6 +68,10 @@ class Metrics:
     def add_lost(self, count: int) -> None:
         """Count rows that will never reach the platform."""
         self._lost.inc(count)
+
+    def add_lost_inputs(self, count: int) -> None:
+        """Count inputs that will never reach the platform."""
+        self._lost_inputs.inc(count)
 
     def expose(self) -> bytes:
         """The text exposition: of this process, or of all processes in multiprocess mode."""

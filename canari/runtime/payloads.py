@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import File, FormParser, parse_options_header
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from canari.errors import Problem
 from canari.spec import InputKind
 
+CONSENT = "keep"
+"""What a header `x-canari-consent`, or a form's field `consent`, says where the input may be kept."""
 _BINARY = ("application/octet-stream", "multipart/form-data", "application/json")
 ACCEPTED: dict[InputKind, tuple[str, ...]] = {
     InputKind.IMAGE: ("image/*", *_BINARY),
@@ -20,6 +23,14 @@ ACCEPTED: dict[InputKind, tuple[str, ...]] = {
     InputKind.TABULAR: ("application/json",),
 }
 """The content types each kind of model takes; a request without one is read as the first of the binary ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a body held: the input, and whether a form said that it may be kept."""
+
+    content: bytes
+    consent: bool = False
 
 
 def check_content_type(kind: InputKind, content_type: str) -> None:
@@ -35,18 +46,19 @@ def check_content_type(kind: InputKind, content_type: str) -> None:
         )
 
 
-def extract(kind: InputKind, content_type: str, body: bytes) -> bytes:
+def extract(kind: InputKind, content_type: str, body: bytes) -> Payload:
     """The payload that a family's `decode` reads; raises Problem 400 that says what the body should hold.
 
-    Multipart: the field ``file``, else the first file. JSON: for images and audio ``{"image" | "audio" | "content":
-    base64}``, for text ``{"text" | "content": string}``; a table's JSON is itself the payload.
+    Multipart: the file ``file``, else the first one, and the field ``consent``. JSON: for images and audio
+    ``{"image" | "audio" | "content": base64}``, for text ``{"text" | "content": string}``; a table's JSON is itself the
+    payload.
     """
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
         return _from_multipart(content_type, body)
     if media_type == "application/json" and kind is not InputKind.TABULAR:
-        return _from_json(kind, body)
-    return body
+        return Payload(_from_json(kind, body))
+    return Payload(body)
 
 
 def unbase64(text: str) -> bytes:
@@ -63,18 +75,22 @@ def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _from_multipart(content_type: str, body: bytes) -> bytes:
+def _from_multipart(content_type: str, body: bytes) -> Payload:
     files: list[tuple[bytes | None, bytes]] = []
+    fields: list[tuple[bytes | None, bytes | None]] = []
 
     def keep(file: File) -> None:
         file.file_object.seek(0)
         files.append((file.field_name, file.file_object.read()))
 
+    def note(field: Field) -> None:
+        fields.append((field.field_name, field.value))
+
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     try:
         # The body is in memory and bounded already: nothing is ever written to a temporary file.
         parser = FormParser(
-            "multipart/form-data", None, keep, boundary=boundary, config={"MAX_MEMORY_FILE_SIZE": len(body) + 1}
+            "multipart/form-data", note, keep, boundary=boundary, config={"MAX_MEMORY_FILE_SIZE": len(body) + 1}
         )
         parser.write(body)
         parser.finalize()
@@ -82,7 +98,8 @@ def _from_multipart(content_type: str, body: bytes) -> bytes:
         raise Problem(400, "invalid-multipart", f"The multipart body cannot be read: {error}.") from None
     if not files:
         raise Problem(400, "empty-input", "The form holds no file: send one in the field `file`.")
-    return next((content for name, content in files if name == b"file"), files[0][1])
+    content = next((content for name, content in files if name == b"file"), files[0][1])
+    return Payload(content, (b"consent", CONSENT.encode()) in fields)
 
 
 def _from_json(kind: InputKind, body: bytes) -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canari.errors import CanariError, Problem
+from canari.measures import Reference
 from canari.runtime.engine import Engine
 from canari.spec import ModelSpec
 
@@ -23,17 +24,22 @@ Decode = Callable[[bytes, ModelSpec], Array]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one request asks: encoded payloads, or a tensor (n, *input shape) that needs no decoding."""
+    """What one request asks: encoded payloads, or a tensor (n, *input shape) that needs no decoding.
+
+    `consent`: its sender agrees to the payloads being kept.
+    """
 
     payloads: tuple[bytes, ...] = ()
     tensor: Array | None = None
+    consent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the model says of one input: `ranked` holds every label with its score, best first.
 
-    `label` is the best one, or the specification's abstention where its score is too low.
+    `label` is the best one, or the specification's abstention where its score is too low. `bins` are the input's places
+    on the reference's measures, where there is a reference.
     """
 
     label: str
@@ -41,6 +47,7 @@ class Answer:
     ranked: list[tuple[str, float]]
     input_bytes: int
     input_sha256: str
+    bins: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +63,13 @@ class Outcome:
 class DataPlane:
     """Decodes and predicts in a pool of one thread per CPU; the event loop only waits."""
 
-    def __init__(self, spec: ModelSpec, engine: Engine, decode: Decode, threads: int) -> None:
+    def __init__(
+        self, spec: ModelSpec, engine: Engine, decode: Decode, threads: int, reference: Reference | None = None
+    ) -> None:
         self.spec = spec
         self.engine = engine
         self._decode = decode
+        self._reference = reference
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
         self._held = 0
 
@@ -76,10 +86,18 @@ class DataPlane:
             self._held -= 1
 
     def warm_up(self) -> None:
-        """Predict once on zeros, so that the first visitor does not wait for lazy initialisation."""
+        """Predict once on zeros, so that the first visitor does not wait for lazy initialisation.
+
+        Raises CanariError where the model does not fit its specification or its reference.
+        """
+        zeros = np.zeros((1, *self.engine.input_shape), np.float32)
         for alone in (True, False):
-            scores = self.engine.predict(np.zeros((1, *self.engine.input_shape), np.float32), alone=alone)
+            scores, embedding = self.engine.predict(zeros, alone=alone)
             self._check_scores(scores, 1)
+        try:
+            self._bins(zeros, embedding)
+        except ValueError as error:
+            raise CanariError(f"the reference of inputs does not fit the model: {error}") from error
 
     def close(self) -> None:
         """End the threads."""
@@ -94,12 +112,18 @@ class DataPlane:
         question = read()
         tensor = question.tensor if question.tensor is not None else self._stack(question.payloads)
         decoded = time.perf_counter()
-        scores = self.engine.predict(tensor, alone=self._held == 1)
+        scores, embedding = self.engine.predict(tensor, alone=self._held == 1)
         inferred = time.perf_counter()
         self._check_scores(scores, len(tensor))
         sources = question.payloads or [row.tobytes() for row in tensor]
-        answers = [self._answer(row, source) for row, source in zip(scores.tolist(), sources, strict=True)]
+        places = self._bins(tensor, embedding)
+        answers = [self._answer(*parts) for parts in zip(scores.tolist(), sources, places, strict=True)]
         return Outcome(question, answers, (decoded - started) * 1000, (inferred - decoded) * 1000)
+
+    def _bins(self, inputs: Array, embedding: Array | None) -> list[tuple[int, ...]] | list[None]:
+        if self._reference is None:
+            return [None] * len(inputs)
+        return self._reference.bins(inputs, embedding)
 
     def _stack(self, payloads: tuple[bytes, ...]) -> Array:
         if len(payloads) == 1:
@@ -118,7 +142,7 @@ class DataPlane:
         if scores.shape != expected or not np.isfinite(scores).all():
             raise CanariError(f"the model gave scores of shape {scores.shape}, or not finite; expected {expected}")
 
-    def _answer(self, scores: list[float], source: bytes) -> Answer:
+    def _answer(self, scores: list[float], source: bytes, bins: tuple[int, ...] | None) -> Answer:
         ranked = [
             (label, round(score, 6))
             for score, label in sorted(zip(scores, self.spec.labels, strict=True), key=itemgetter(0), reverse=True)
@@ -131,4 +155,5 @@ class DataPlane:
             ranked=ranked,
             input_bytes=len(source),
             input_sha256=hashlib.sha256(source).hexdigest(),
+            bins=bins,
         )

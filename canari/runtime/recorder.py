@@ -5,18 +5,21 @@ from __future__ import annotations
 import gzip
 import itertools
 import random
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
+from uuid import UUID
 
 import httpx
 from loguru import logger
 from pydantic_core import to_json
 
 from canari.errors import CanariError
-from canari.ids import new_id
+from canari.ids import first_id, new_id
 from canari.runtime.client import PREDICTIONS
 from canari.runtime.spool import Lock, Reader, Writer, abandoned
 from canari.types import Prediction
@@ -26,6 +29,12 @@ BATCH_BYTES = 2**20
 GATHER_SECONDS = 1.0
 GZIP_OVER_BYTES = 32 * 1024
 LONGEST_WAIT_SECONDS = 30.0
+# A line is on this disk for a day at most: until it is too old, and then until the segment that holds it is deleted.
+TURN_SECONDS = 300.0
+LONGEST = timedelta(hours=24, seconds=-TURN_SECONDS)
+
+# A row is one JSON object whose first member is its id.
+_ID = re.compile(rb'\{"id":"([0-9a-f-]{36})"')
 
 
 class Gauges(Protocol):
@@ -55,8 +64,8 @@ class Recorder:
     """Writes predictions to a spool and ships them from a thread of its own.
 
     `append` costs one write(2) and never raises: a row that finds the spool full (`limit` bytes) or the disk failing
-    is dropped and counted, and its place in the count stays empty. At its start a recorder adopts what dead processes
-    of the same model and version left in `folder`.
+    is dropped and counted, and its place in the count stays empty; so is a row that could not be shipped for a day. At
+    its start a recorder adopts what dead processes of the same model and version left in `folder`.
     """
 
     def __init__(
@@ -84,6 +93,11 @@ class Recorder:
     def start(self) -> None:
         """Begin shipping."""
         self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """Bytes recorded but not yet shipped."""
+        return self._pending
 
     def next_seq(self) -> int:
         """The next place in this process's unbroken count, which starts at 1."""
@@ -165,12 +179,15 @@ class Recorder:
                 wait = longest * random.uniform(0.5, 1)  # noqa: S311
                 self._changed.wait_for(lambda: self._stopping or self._hurry, wait)
             else:
-                self._changed.wait_for(lambda: self._stopping or self._pending > 0)
+                # Woken now and then, so that what is shipped does not stay on the disk of a version nobody asks.
+                self._changed.wait_for(lambda: self._stopping or self._pending > 0, TURN_SECONDS)
                 self._changed.wait_for(
                     lambda: self._stopping or self._hurry or self._waiting_lines >= BATCH_LINES, GATHER_SECONDS
                 )
 
     def _ship(self) -> None:
+        with self._changed:
+            self._writer.turn(TURN_SECONDS)
         while self._adopted and self._drain(self._adopted[0]):
             source = self._adopted.pop(0)
             # What is left is torn lines.
@@ -184,10 +201,20 @@ class Recorder:
             lines = source.reader.batch(BATCH_LINES, BATCH_BYTES)
             if not lines:
                 return True
+            old, lines = _parted(lines, first_id(datetime.now(UTC) - LONGEST))
+            if old:
+                self._forget(source, old)
+                continue
             self._post(lines)
             source.reader.advance(len(lines))
             self._settle(source, len(lines), lines.count(b"\n"))
         return False
+
+    def _forget(self, source: _Source, lines: bytes) -> None:
+        logger.error("{} predictions waited in the spool for a day and are lost", lines.count(b"\n"))
+        self._gauges.add_lost(lines.count(b"\n"))
+        source.reader.advance(len(lines))
+        self._settle(source, len(lines), lines.count(b"\n"))
 
     def _post(self, lines: bytes) -> None:
         headers = {"Content-Type": "application/x-ndjson"}
@@ -210,3 +237,20 @@ class Recorder:
                 self._waiting_lines -= lines
             self._gauges.set_spool_bytes(self._pending)
             self._changed.notify_all()
+
+
+def _parted(lines: bytes, oldest: UUID) -> tuple[bytes, bytes]:
+    """Whole lines, in the order of their ids, as those from before `oldest` and the others."""
+    end = 0
+    while end < len(lines):
+        newline = lines.index(b"\n", end)
+        if not _is_older(lines[end:newline], oldest):
+            break
+        end = newline + 1
+    return lines[:end], lines[end:]
+
+
+def _is_older(line: bytes, oldest: UUID) -> bool:
+    """Whether a row is from before `oldest`; a line that is no row goes to the platform, which says what is wrong."""
+    found = _ID.match(line)
+    return found is not None and UUID(found.group(1).decode()) < oldest

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import httpx
 from loguru import logger
 
 from canari.errors import Problem
+from canari.runtime import inputs
 from canari.runtime.app import App, Receive, Scope, Send
 from canari.runtime.client import connect
-from canari.runtime.config import RuntimeConfig
+from canari.runtime.config import Platform, RuntimeConfig
 from canari.runtime.engine import OnnxEngine
 from canari.runtime.metrics import Metrics
 from canari.runtime.plane import DataPlane, Decode
@@ -32,6 +34,7 @@ class Runtime:
         self._app: App | None = None
         self._plane: DataPlane | None = None
         self._recorder: Recorder | None = None
+        self._keeper: inputs.Keeper | None = None
         self._poller: RevocationPoller | None = None
         self._traces: Traces | None = None
 
@@ -46,7 +49,9 @@ class Runtime:
         spec, version = config.spec, config.version
         metrics = Metrics(spec.name, version)
         engine = OnnxEngine(config.model_file, config.cpus)
-        self._plane = DataPlane(spec, engine, self._load_decode(), config.cpus)
+        # Without a platform nothing is recorded, and nobody would read the places.
+        reference = config.reference() if config.platform else None
+        self._plane = DataPlane(spec, engine, self._load_decode(), config.cpus, reference)
         self._plane.warm_up()
         if config.platform:
             assert config.verifier is not None
@@ -54,10 +59,11 @@ class Runtime:
             client = connect(platform.feedback_url, platform.token)
             self._recorder = Recorder(platform.spool, f"{spec.name}/{version}", client, metrics)
             self._recorder.start()
+            self._keeper = self._begin_keeping(platform, client, self._recorder, metrics)
             self._poller = RevocationPoller(config.verifier, client)
             self._poller.start()
         self._traces = _traces(spec.name, version) if config.traces else None
-        self._app = App(self._plane, version, metrics, config.verifier, self._recorder, self._traces)
+        self._app = App(self._plane, version, metrics, config.verifier, self._recorder, self._traces, self._keeper)
         logger.info("{} version {} is ready, on {} CPUs", spec.name, version, config.cpus)
 
     def stop(self) -> None:
@@ -67,10 +73,25 @@ class Runtime:
             self._poller.stop()
         if self._recorder and not self._recorder.close(FLUSH_SECONDS):
             logger.warning("some predictions wait in the spool for this version's next process")
+        if self._keeper and not self._keeper.close(FLUSH_SECONDS):
+            logger.warning("some inputs wait beside the spool for this version's next process")
         if self._traces:
             self._traces.close()
         if self._plane:
             self._plane.close()
+
+    def _begin_keeping(
+        self, platform: Platform, client: httpx.Client, recorder: Recorder, metrics: Metrics
+    ) -> inputs.Keeper | None:
+        """What keeps inputs, where the policy has any kept; else what was left of an earlier policy goes."""
+        spec, folder = self._config.spec, platform.spool / inputs.FOLDER
+        owner = f"{spec.name}/{self._config.version}"
+        if spec.retains == "never":
+            inputs.discard(folder, owner)
+            return None
+        keeper = inputs.Keeper(folder, owner, client, metrics, rows=lambda: recorder.pending)
+        keeper.start()
+        return keeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3; only HTTP is answered."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -68,6 +69,7 @@ class Writer:
         self._number = -1
         self._descriptor = -1
         self._size = 0
+        self._opened = 0.0
         self._open_next()
 
     def append(self, lines: bytes) -> None:
@@ -81,6 +83,11 @@ class Writer:
             raise OSError("the disk took only a part of the line")
         self._size += written
 
+    def turn(self, older_than: float) -> None:
+        """Open the next segment where this one holds lines and is that many seconds old: whole ones get deleted."""
+        if self._size and time.monotonic() - self._opened > older_than:
+            self._open_next()
+
     def close(self) -> None:
         """Close the segment."""
         os.close(self._descriptor)
@@ -91,6 +98,7 @@ class Writer:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._number, self._descriptor, self._size = self._number + 1, descriptor, 0
+        self._opened = time.monotonic()
 
 
 class Reader:
@@ -169,3 +177,24 @@ def abandoned(folder: Path, owner: str) -> Iterator[tuple[UUID, Lock]]:
             lock = Lock.take(path, owner)
             if lock:
                 yield recorder, lock
+
+
+def expire(folder: Path, older_than: float) -> int:
+    """Delete what dead processes of any version left, where none of it was written to for that many seconds.
+
+    Returns how many processes' lines are lost so.
+    """
+    expired = 0
+    for path in sorted(folder.glob("*.lock")):
+        with contextlib.suppress(ValueError, FileNotFoundError):
+            recorder = UUID(path.stem)
+            files = [path, *folder.glob(f"{recorder}.*.ndjson")]
+            if max(file.stat().st_mtime for file in files) > time.time() - older_than:
+                continue
+            lock = Lock.take(path, path.read_text(encoding="utf-8", errors="replace"))
+            if lock:
+                expired += any(file.stat().st_size for file in files[1:])
+                Reader(folder, recorder).remove()
+                path.unlink(missing_ok=True)
+                lock.release()
+    return expired

@@ -25,6 +25,7 @@ from PIL import Image
 from canari.runtime import images, rows
 from canari.runtime.app import App
 from canari.runtime.engine import OnnxEngine
+from canari.runtime.inputs import MEDIA_TYPE, Head, Keeper, unpack
 from canari.runtime.metrics import Metrics
 from canari.runtime.plane import DataPlane, Decode
 from canari.runtime.recorder import Recorder
@@ -71,6 +72,16 @@ def write_photo_model(file: Path) -> Path:
         helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
     ]
     return _write(file, nodes, [8, 8, 3], weights)
+
+
+def write_embedding_model(file: Path) -> Path:
+    """The rows' model, which tells also (-x1, -x2) as what goes into its last layer."""
+    write_row_model(file)
+    model = onnx.load(file)
+    model.graph.node.append(helper.make_node("Neg", ["input"], ["canari_embedding"]))
+    model.graph.output.append(helper.make_tensor_value_info("canari_embedding", TensorProto.FLOAT, ["n", 2]))
+    onnx.save(model, file)
+    return file
 
 
 def write_row_model(file: Path) -> Path:
@@ -146,6 +157,7 @@ def build_app(
     recorder: Recorder | None = None,
     decode: Decode | None = None,
     traces: Traces | None = None,
+    keeper: Keeper | None = None,
 ) -> App:
     """The application over a real model, of photos unless `spec` says rows; tokens are verified."""
     spec = spec or photo_spec()
@@ -154,7 +166,7 @@ def build_app(
     engine = OnnxEngine(file, threads=2)
     plane = DataPlane(spec, engine, decode or (decode_photo if of_photos else decode_row), threads=2)
     plane.warm_up()
-    return App(plane, VERSION, Metrics(spec.name, VERSION), Verifier(PUBLIC_KEY), recorder, traces)
+    return App(plane, VERSION, Metrics(spec.name, VERSION), Verifier(PUBLIC_KEY), recorder, traces, keeper)
 
 
 class FeedbackServer:
@@ -169,6 +181,8 @@ class FeedbackServer:
         self.status = 200
         self.refused: list[dict[str, Any]] = []
         self.revoked: list[str] = []
+        self.inputs: list[tuple[Head, bytes]] = []
+        self.input_status = 201
         self.arrived = threading.Condition()
         self._server = _UnixServer(str(socket), _handler_of(self))
 
@@ -223,6 +237,17 @@ def _handler_of(feedback: FeedbackServer) -> type[BaseHTTPRequestHandler]:
             assert self.headers["Content-Type"] == "application/x-ndjson"
             feedback.take(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
             self._answer(feedback.status, {"inserted": 1, "duplicates": 0, "refused": feedback.refused})
+
+        def do_PUT(self) -> None:
+            head, content = unpack(self.rfile.read(int(self.headers["Content-Length"])))
+            feedback.authorizations.add(self.headers["Authorization"])
+            assert self.path == f"/internal/inputs/{head.prediction_id}"
+            assert self.headers["Content-Type"] == MEDIA_TYPE
+            with feedback.arrived:
+                if feedback.input_status < 300:
+                    feedback.inputs.append((head, content))
+                feedback.arrived.notify_all()
+            self._answer(feedback.input_status, {})
 
         def log_message(self, *_: Any) -> None:
             pass

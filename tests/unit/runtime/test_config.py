@@ -57,6 +57,13 @@ def test_access_serving_and_abstention_are_the_live_ones_the_rest_is_built_in(ar
     assert read_config(artifact, live(abstain=None)).spec.abstain is None
 
 
+def test_whether_inputs_are_kept_is_told_live_and_an_older_platform_keeps_none(artifact: Path) -> None:
+    for said in ("never", "consented", "always"):
+        config = read_config(artifact, live(data={"retain_inputs": said, "train_on": "of another release"}))
+        assert config.spec.retains == said
+    assert read_config(artifact, live(data={})).spec.retains == "never"
+
+
 def test_fields_and_engines_that_came_after_the_build_do_no_harm(artifact: Path) -> None:
     config = read_config(artifact, live(serving={"engine": "openvino", "streams": 4}, access={"robots": True}))
     assert config.spec.serving.engine == "onnxruntime"

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from canari.errors import CanariError
 from canari.runtime.engine import OnnxEngine
-from tests.unit.runtime.kit import write_photo_model, write_row_model
+from tests.unit.runtime.kit import write_embedding_model, write_photo_model, write_row_model
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -19,7 +19,18 @@ def test_a_lone_request_and_a_crowd_get_the_same_answer(tmp_path: Path, threads:
     inputs = np.array([[0, 0], [1, 1]], np.float32)
     expected = [[0.5, 0.5], [1 / (1 + np.e**2), 1 / (1 + np.e**-2)]]
     for alone in (True, False):
-        assert np.allclose(engine.predict(inputs, alone=alone), expected, atol=1e-6)
+        scores, embedding = engine.predict(inputs, alone=alone)
+        assert np.allclose(scores, expected, atol=1e-6)
+        assert embedding is None
+
+
+def test_a_model_may_tell_what_goes_into_its_last_layer(tmp_path: Path) -> None:
+    engine = OnnxEngine(write_embedding_model(tmp_path / "m.onnx"), 2)
+    for alone in (True, False):
+        scores, embedding = engine.predict(np.array([[1, 2]], np.float32), alone=alone)
+        assert scores.shape == (1, 2)
+        assert embedding is not None
+        assert embedding.tolist() == [[-1, -2]]
 
 
 def test_a_lone_request_gets_every_cpu_and_a_crowd_one_each(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from loguru import logger
 
-from canari.ids import new_id
+from canari.ids import first_id, new_id
 from canari.runtime import recorder as module
 from canari.runtime.client import connect
 from canari.runtime.recorder import Recorder
@@ -313,3 +314,38 @@ def test_recording_costs_microseconds(rigs: Callable[..., Rig], tmp_path: Path) 
     print(f"{microseconds:.1f} us per recorded prediction")
     assert segment(tmp_path, rig.recorder.id, 0).stat().st_size > 2000 * 200
     assert microseconds < 250
+
+
+def test_rows_that_waited_for_a_day_are_lost_and_counted_also_of_a_dead_process(
+    tmp_path: Path, feedback: FeedbackServer
+) -> None:
+    dead = new_id()
+    old = [str(first_id(datetime.now(UTC) - timedelta(hours=hours))) for hours in (48, 25)]
+    lines = [f'{{"id":"{one}","subject":"person"}}\n' for one in (*old, new_id())]
+    segment(tmp_path, dead, 0).write_text("".join(lines))
+    Lock.create(tmp_path, dead, OWNER).release()
+    rig = Rig(tmp_path, feedback)
+    rig.recorder.start()
+    assert rig.recorder.flush(5)
+    assert [row["id"] for row in feedback.rows] == [json.loads(lines[2])["id"]]
+    assert rig.gauges.lost == 2
+    rig.recorder.close(1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_were_shipped_leave_the_disk_though_nothing_follows_them(
+    tmp_path: Path, feedback: FeedbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.2)
+    rig = Rig(tmp_path, feedback)
+    rig.recorder.start()
+    rig.record(3)
+    deadline = time.monotonic() + 10
+    while segment(tmp_path, rig.recorder.id, 0).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(feedback.rows) == 3
+    rig.record(2)
+    assert rig.recorder.flush(5)
+    assert len(feedback.rows) == 5
+    rig.recorder.close(1)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from canari.runtime.spool import Lock, Reader, Writer, abandoned, segment
+from canari.runtime.spool import Lock, Reader, Writer, abandoned, expire, segment
 
 A = uuid4()
 
@@ -87,3 +88,19 @@ def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.lock").write_text("cats_dogs/3")
     assert list(abandoned(tmp_path, "cats_dogs/3")) == []
     assert Lock.take(tmp_path / "absent.lock", "cats_dogs/3") is None
+
+
+def test_what_a_dead_process_left_a_day_ago_is_deleted_and_the_living_are_left_alone(tmp_path: Path) -> None:
+    locks = {}
+    for name in ("dead", "fresh", "alive"):
+        recorder = uuid4()
+        locks[name] = Lock.create(tmp_path, recorder, "colours/3")
+        segment(tmp_path, recorder, 0).write_bytes(lines(3))
+        if name != "fresh":
+            for path in (locks[name].path, segment(tmp_path, recorder, 0)):
+                os.utime(path, (0, 0))
+        if name != "alive":
+            locks[name].release()
+    assert expire(tmp_path, 3600) == 1
+    left = {path.name.partition(".")[0] for path in tmp_path.iterdir()}
+    assert left == {locks[name].path.stem for name in ("fresh", "alive")}
