@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from canari.errors import CanariError, Problem
 from canari.family import Array, Examples, Family
 from canari.phash import perceptual_hash
 from canari.spec import InputKind
-from canari.types import Manifest, Sample, manifest_digest
+from canari.types import Manifest, Origin, Sample, manifest_digest
 
 _HELD_OUT = "canari evaluation set"
 
 Progress = Callable[[int, int], None]
+Skip = Callable[[Sample, str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,17 @@ def read_folder(folder: Path, family: Family, progress: Progress = lambda _done,
     return Found(tuple(s for s in samples.values() if s.sha256 not in contested), tuple(skipped))
 
 
+def unique(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    """The samples in a manifest's order, the same content once."""
+    found = {one.sha256: one for one in samples}
+    return tuple(found[sha256] for sha256 in sorted(found))
+
+
 def manifest(
     family: Family, samples: Iterable[Sample], *, synthetic: bool, skipped: Iterable[tuple[str, str]] = ()
 ) -> Manifest:
     """The dataset of one version, in its one order; raises CanariError that says what to add where it cannot serve."""
-    unique = {one.sha256: one for one in samples if one.label in family.spec.labels}
-    ordered = tuple(unique[sha256] for sha256 in sorted(unique))
+    ordered = unique(one for one in samples if one.label in family.spec.labels)
     learned = {one.label for one in ordered if not one.evaluation}
     lacking = [label for label in family.spec.labels if label not in learned]
     if lacking:
@@ -117,32 +123,54 @@ def document(dataset: Manifest) -> dict[str, Any]:
 
 
 def digest(dataset: Manifest) -> str:
-    """SHA-256 of the canonical JSON of the model and its samples (content, label, group, side)."""
+    """SHA-256 of the canonical JSON of the model and its samples (content, label, group, side, user's origin)."""
     return manifest_digest(document(dataset))
 
 
 def load(
-    samples: Iterable[Sample], family: Family, root: Path, buffer: Path, progress: Progress = lambda _done, _total: None
+    samples: Iterable[Sample],
+    family: Family,
+    root: Path,
+    buffer: Path,
+    progress: Progress = lambda _done, _total: None,
+    skip: Skip = lambda _sample, _why: None,
 ) -> Examples:
     """Decode samples into the file `buffer`, so that a dataset may be larger than memory.
 
-    A sample's path is taken relative to `root` unless it is absolute. Raises CanariError where a file has changed
-    since the manifest named it.
+    A sample's path is taken relative to `root` unless it is absolute. One that has vanished or cannot be decoded is
+    left out, and `skip` is told. Raises CanariError where a file has changed since the manifest named it.
     """
     chosen = list(samples)
     groups = {group: number for number, group in enumerate(sorted({one.group for one in chosen}))}
     inputs: Array | None = None
-    for row, content in enumerate(_contents(chosen, root)):
-        decoded = family.decode(content)
-        if inputs is None:
-            shape = (len(chosen), *decoded.shape)
-            inputs = np.lib.format.open_memmap(buffer, mode="w+", dtype=np.float32, shape=shape)
-        inputs[row] = decoded
-        progress(row + 1, len(chosen))
+    usable: list[Sample] = []
+    for place, one in enumerate(chosen, start=1):
+        try:
+            decoded = family.decode(_content(one, root))
+        except FileNotFoundError:
+            skip(one, "it is gone")
+        except Problem as problem:
+            skip(one, str(problem))
+        else:
+            if inputs is None:
+                shape = (len(chosen), *decoded.shape)
+                inputs = np.lib.format.open_memmap(buffer, mode="w+", dtype=np.float32, shape=shape)
+            inputs[len(usable)] = decoded
+            usable.append(one)
+        progress(place, len(chosen))
     if inputs is None:
-        raise CanariError("there are no samples to load")
-    labels = np.array([family.spec.labels.index(one.label) for one in chosen], np.int64)
-    return Examples(inputs, labels, np.array([groups[one.group] for one in chosen], np.int64))
+        raise CanariError("there are no samples to load: none was given, or every one is gone or cannot be read")
+    labels = np.array([family.spec.labels.index(one.label) for one in usable], np.int64)
+    return Examples(inputs[: len(usable)], labels, np.array([groups[one.group] for one in usable], np.int64))
+
+
+def class_weights(labels: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """What each of `count` labels weighs so that all weigh the same together: shape (count,), 1 where they are equal.
+
+    A label without an example weighs 1.
+    """
+    seen = np.bincount(labels, minlength=count)
+    return np.where(seen > 0, len(labels) / (np.count_nonzero(seen) * np.maximum(seen, 1)), 1.0)
 
 
 def split(examples: Examples, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -162,20 +190,24 @@ def split(examples: Examples, share: float, seed: int) -> tuple[NDArray[np.int64
     return np.flatnonzero(~validation), np.flatnonzero(validation)
 
 
-def _contents(samples: Iterable[Sample], root: Path) -> Iterator[bytes]:
-    for one in samples:
-        path = root / one.path
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise CanariError(f"the sample {one.source or one.sha256} cannot be read: {error}") from error
-        if hashlib.sha256(content).hexdigest() != one.sha256:
-            raise CanariError(f"{path} has changed while it was being read: start again when it is left alone")
-        yield content
+def _content(one: Sample, root: Path) -> bytes:
+    path = root / one.path
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CanariError(f"the sample {one.source or one.sha256} cannot be read: {error}") from error
+    if hashlib.sha256(content).hexdigest() != one.sha256:
+        raise CanariError(f"{path} has changed while it was being read: start again when it is left alone")
+    return content
 
 
 def _rows(dataset: Manifest) -> list[dict[str, Any]]:
-    return [
-        {"sha256": one.sha256, "label": one.label, "group": one.group, "evaluation": one.evaluation}
-        for one in dataset.samples
-    ]
+    return [_row(one) for one in dataset.samples]
+
+
+def _row(one: Sample) -> dict[str, Any]:
+    row = {"sha256": one.sha256, "label": one.label, "group": one.group, "evaluation": one.evaluation}
+    # What the team added is told by silence, so that manifests of before keep their digests.
+    return row if one.origin is Origin.TEAM else {**row, "origin": one.origin, "labelled_by": one.labelled_by}

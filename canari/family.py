@@ -2,7 +2,8 @@
 
 * ``model.decode(payload, spec)`` turns one request's payload into the model's input: serving and training share it.
 * ``data.generate(count, seed)`` yields synthetic samples, so that everything starts with no data.
-* ``train.train(examples, run)`` returns a TrainedModel.
+* ``train.train(examples, run)`` returns a TrainedModel. Where there is a ``train.search(trial)``, it draws options
+  with an Optuna trial, and retraining may tune by them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,8 @@ class TrainingRun:
     """What a family's training is told besides its examples.
 
     `checkpoints` is a folder that outlives a killed run: training found there is continued. `report(stage, done,
-    total, figures)` shows progress. `options` are the command's own (`epochs`, `base_weights`).
+    total, figures)` shows progress. `options` are the command's own (`epochs`, `base_weights`). `class_weights`
+    (labels,) make every label weigh the same, for a family that wants it so.
     """
 
     spec: ModelSpec
@@ -63,6 +65,7 @@ class TrainingRun:
     checkpoints: Path
     report: Callable[[str, int, int, Mapping[str, float]], None]
     options: Mapping[str, str] = field(default_factory=dict)
+    class_weights: NDArray[np.float64] | None = None
 
 
 class TrainedModel(Protocol):
@@ -112,6 +115,11 @@ class Family:
     def train(self, examples: Examples, run: TrainingRun) -> TrainedModel:
         """`train.train`."""
         return cast("TrainedModel", self._module("train").train(examples, run))
+
+    def search(self, trial: Any) -> Mapping[str, str] | None:
+        """`train.search`: options drawn with an `optuna.Trial`; None where the family has nothing to tune."""
+        draw = getattr(self._module("train"), "search", None)
+        return None if draw is None else cast("Mapping[str, str]", draw(trial))
 
     def _module(self, name: str) -> ModuleType:
         parent = str(self.folder.parent.parent)

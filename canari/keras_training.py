@@ -35,7 +35,8 @@ def fit(
     """Train a compiled classifier on the rows to learn from, judged after each epoch on those to validate on.
 
     Each finished epoch is kept in `run.checkpoints`; what is found there is continued. Ends with the best epoch's
-    weights and returns its number, counted from 1. Raises CanariError where nothing can be validated on.
+    weights and returns its number, counted from 1. The option `class_weights=balanced` has every label weigh the same,
+    however rare it is. Raises CanariError where nothing can be validated on.
     """
     learned, validated = rows
     if not len(validated):
@@ -59,11 +60,23 @@ def _learn(
     batch = min(schedule.batch, len(learned))
     steps = len(learned) // batch
     order = np.random.default_rng((run.seed, epoch)).permutation(learned)[: steps * batch]
+    weights = _class_weights(run)
     model.reset_metrics()
     for step, chosen in enumerate(order.reshape(steps, batch), start=1):
-        figures = model.train_on_batch(examples.inputs[chosen], examples.labels[chosen], return_dict=True)
+        figures = model.train_on_batch(
+            examples.inputs[chosen], examples.labels[chosen], class_weight=weights, return_dict=True
+        )
         done, total = epoch * steps + step, schedule.epochs * steps
         run.report("train", done, total, {name: float(value) for name, value in figures.items()})
+
+
+def _class_weights(run: TrainingRun) -> dict[int, float] | None:
+    wanted = run.options.get("class_weights", "none")
+    if wanted not in {"none", "balanced"}:
+        raise CanariError(f"the option class_weights is none or balanced, not {wanted!r}")
+    if wanted == "none" or run.class_weights is None:
+        return None
+    return {label: float(weight) for label, weight in enumerate(run.class_weights)}
 
 
 def _validate(model: Any, examples: Examples, validated: NDArray[np.int64], batch: int) -> tuple[float, float]:

@@ -55,12 +55,18 @@ def train(examples: Examples, run: TrainingRun) -> KerasModel:
     return _transfer(examples, run, base_weights) if base_weights else _from_scratch(examples, run)
 
 
+def search(trial: Any) -> Mapping[str, str]:
+    """Options drawn with an `optuna.Trial`: how wide a network is trained from scratch."""
+    return {"width": str(trial.suggest_categorical("width", [0.25, 0.5, 1.0]))}
+
+
 def network(shape: tuple[int, ...], labels: int, width: float = 1.0) -> Any:
     """The tutorial's small Xception, pixels 0 to 255 in, probabilities out; `width` scales its filters."""
     layers = keras.layers
 
     def filters(count: int) -> int:
-        return max(8, round(count * width))
+        # Other widths than multiples of 8 are slower, and crash TensorFlow 2.21 on some CPUs.
+        return max(8, 8 * round(count * width / 8))
 
     def normalised(x: Any) -> Any:
         # The default momentum of 0.99 needs several hundred steps before inference agrees with training.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,14 +66,15 @@ class LinearModel:
 
 
 def train(examples: Examples, run: TrainingRun) -> LinearModel:
-    """Fit the second label's log-odds; a small ridge keeps separable data finite."""
+    """Fit the second label's log-odds; a small ridge, the option `ridge`, keeps separable data finite."""
+    ridge = float(run.options.get("ridge", _RIDGE))
     columns = np.column_stack([examples.inputs, np.ones(len(examples))]).astype(np.float64)
     target = examples.labels.astype(np.float64)
     odds = np.zeros(columns.shape[1])
     for _ in range(_STEPS):
         expected = 1 / (1 + np.exp(-np.clip(columns @ odds, -30, 30)))
-        gradient = columns.T @ (target - expected) - _RIDGE * odds
-        curvature = (columns.T * (expected * (1 - expected))) @ columns + _RIDGE * np.eye(len(odds))
+        gradient = columns.T @ (target - expected) - ridge * odds
+        curvature = (columns.T * (expected * (1 - expected))) @ columns + ridge * np.eye(len(odds))
         change = np.linalg.solve(curvature, gradient)
         odds += change
         if np.abs(change).max() < 1e-8:
@@ -80,4 +82,9 @@ def train(examples: Examples, run: TrainingRun) -> LinearModel:
     run.report("train", 1, 1, {"change": float(np.abs(change).max())})
     weights = np.column_stack([np.zeros(len(odds) - 1), odds[:-1]]).astype(np.float32)
     bias = np.array([0, odds[-1]], np.float32)
-    return LinearModel(weights, bias, {"ridge": _RIDGE})
+    return LinearModel(weights, bias, {"ridge": ridge})
+
+
+def search(trial: Any) -> Mapping[str, str]:
+    """Options drawn with an `optuna.Trial`."""
+    return {"ridge": str(trial.suggest_float("ridge", 1e-4, 1e2, log=True))}

@@ -7,9 +7,10 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -20,11 +21,13 @@ from canari.evaluation import Evaluation
 from canari.family import Family
 from canari.registry import Lineage, Registry
 from canari.settings import Layout
-from canari.store import samples, versions
-from canari.types import Manifest
+from canari.store import references, samples, versions
+from canari.types import Manifest, VersionState
 from services.jobs.making import Made, Order, git_revision, make, read_data
 from services.jobs.progress import Report
-from services.jobs.samples import add_generated
+from services.jobs.samples import add_generated, by_policy
+
+_LINEAGE, _PICTURE = "lineage.json", "evaluation.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,19 @@ class Outcome:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What else a version is made by: the dataset, where it is settled already, and who hears of it.
+
+    `numbered` hears the version's number before anything is trained; `judge` sees what was made before it is ready, and
+    raises what refuses it.
+    """
+
+    manifest: Manifest | None = None
+    numbered: Callable[[int], object] = lambda _: None
+    judge: Callable[[Made], object] = lambda _: None
+
+
 def train_version(
     engine: Engine,
     layout: Layout,
@@ -48,6 +64,7 @@ def train_version(
     order: Order,
     registry: Registry,
     report: Report,
+    terms: Terms = Terms(),
 ) -> Outcome:
     """Make the model's next version, keep its archive, and return it ready.
 
@@ -56,25 +73,71 @@ def train_version(
     """
     began = time.monotonic()
     with _alone(layout, family):
-        manifest = _manifest(engine, layout, family, order, report)
+        manifest = terms.manifest or _manifest(engine, layout, family, order, report)
         digest = dataset.digest(manifest)
+        work = _work(layout, family, order, digest)
+        _conclude(engine, registry, family, work)
         number = _number(engine, family, digest, synthetic=manifest.synthetic)
+        terms.numbered(number)
         samples.put_manifest(engine, digest, family.name, dataset.document(manifest))
-        work = layout.training / family.name / _key(family, order, digest)
         try:
             made = make(layout, family, order, manifest, str(number), work, report)
-            archives.keep(made.archive, layout.archives / f"{made.archive}.tar.gz")
+            archive = layout.archives / f"{made.archive}.tar.gz"
+            _judge(terms, made, archive)
+            archives.keep(made.archive, archive)
         except Exception as error:
             versions.mark_failed(engine, family.name, number, str(error) or type(error).__name__)
             shutil.rmtree(work, ignore_errors=True)
             raise
+        references.put(engine, family.name, number, made.reference)
+        _keep_lineage(_lineage(family, order, manifest, number, made), work)
         versions.mark_ready(engine, family.name, number, archive=made.archive, metrics=made.figures(order))
         report("lineage", 0, 1, {})
-        recorded = registry.record(_lineage(family, order, manifest, number, made), work / "model")
+        recorded = _conclude(engine, registry, family, work)
         report("lineage", 1, 1, {})
-        shutil.rmtree(work, ignore_errors=True)
     seconds = time.monotonic() - began
-    return Outcome(number, made.archive, made.evaluation, manifest.skipped, manifest.synthetic, recorded, seconds)
+    skipped = (*manifest.skipped, *made.skipped)
+    return Outcome(number, made.archive, made.evaluation, skipped, manifest.synthetic, recorded, seconds)
+
+
+def conclude(engine: Engine, layout: Layout, registry: Registry, family: Family, order: Order, digest: str) -> None:
+    """Write the lineage of a version that got ready in a run that was killed right after; else do nothing."""
+    with _alone(layout, family):
+        _conclude(engine, registry, family, _work(layout, family, order, digest))
+
+
+def _judge(terms: Terms, made: Made, archive: Path) -> None:
+    try:
+        terms.judge(made)
+    except Exception:
+        archive.unlink()
+        raise
+
+
+def _keep_lineage(lineage: Lineage, work: Path) -> None:
+    """Kept before the version is ready, so that a run which is killed then can be made up for."""
+    (work / _PICTURE).write_bytes(lineage.picture)
+    told = {name: value for name, value in asdict(lineage).items() if name != "picture"}
+    unfinished = work / f"{_LINEAGE}.new"
+    unfinished.write_text(json.dumps(told), encoding="utf-8")
+    unfinished.replace(work / _LINEAGE)
+
+
+def _conclude(engine: Engine, registry: Registry, family: Family, work: Path) -> bool:
+    """Record the lineage that waits in `work` for a version that is ready; returns whether it was."""
+    if not (work / _LINEAGE).exists():
+        return False
+    told = json.loads((work / _LINEAGE).read_text(encoding="utf-8"))
+    if versions.version(engine, family.name, told["number"]).state is not VersionState.READY:
+        (work / _LINEAGE).unlink()
+        return False
+    recorded = registry.record(Lineage(**told, picture=(work / _PICTURE).read_bytes()), work / "model")
+    shutil.rmtree(work, ignore_errors=True)
+    return recorded
+
+
+def _work(layout: Layout, family: Family, order: Order, digest: str) -> Path:
+    return layout.training / family.name / _key(family, order, digest)
 
 
 def _manifest(engine: Engine, layout: Layout, family: Family, order: Order, report: Report) -> Manifest:
@@ -83,13 +146,13 @@ def _manifest(engine: Engine, layout: Layout, family: Family, order: Order, repo
         return dataset.manifest(family, made, synthetic=True)
     if order.data is not None:
         return read_data(order.data, family, report)
-    added = samples.all(engine, family.name)
-    if not added:
+    allowed = by_policy(engine, layout, family.spec)
+    if not allowed.samples:
         raise CanariError(
             f"{family.name} has no samples to learn from: add some with `canari data add {family.name} DIR`, or train "
             f"on a folder with --data DIR"
         )
-    return dataset.manifest(family, added, synthetic=False)
+    return dataset.manifest(family, allowed.samples, synthetic=False)
 
 
 def _number(engine: Engine, family: Family, digest: str, *, synthetic: bool) -> int:

@@ -67,15 +67,20 @@ class Workshop:
             self.stages.append(stage)
 
 
+def workshop_in(folder: Path, database: Database) -> Workshop:
+    """Trains `line` in a data folder of its own; MLflow cannot be reached."""
+    families = folder / f"families_{uuid4().hex}"
+    shutil.copytree(ROOT / "bentos" / "drift", families / "line", ignore=shutil.ignore_patterns("__pycache__"))
+    (families / "__init__.py").touch()
+    layout = Layout(folder / "data")
+    layout.create()
+    away = f"postgresql://nobody@/none?host={folder}"
+    made = Workshop(layout, database.engine, database.app_url, families, away)
+    made.rewrite("model.yaml", "name: drift", "name: line")
+    return made
+
+
 @pytest.fixture
 def workshop(tmp_path: Path, swept_database: Database) -> Workshop:
     """Trains `line` in a data folder of the test's own; MLflow cannot be reached."""
-    families = tmp_path / f"families_{uuid4().hex}"
-    shutil.copytree(ROOT / "bentos" / "drift", families / "line", ignore=shutil.ignore_patterns("__pycache__"))
-    (families / "__init__.py").touch()
-    layout = Layout(tmp_path / "data")
-    layout.create()
-    away = f"postgresql://nobody@/none?host={tmp_path}"
-    made = Workshop(layout, swept_database.engine, swept_database.app_url, families, away)
-    made.rewrite("model.yaml", "name: drift", "name: line")
-    return made
+    return workshop_in(tmp_path, swept_database)

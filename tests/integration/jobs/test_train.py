@@ -10,7 +10,8 @@ from canari.archive import unpack
 from canari.bento import build_bento
 from canari.errors import CanariError
 from canari.export import onnx_scores
-from canari.store import tables, versions
+from canari.measures import read_reference
+from canari.store import references, tables, versions
 from canari.types import VersionState
 from services.jobs.making import Order
 from tests.integration.jobs.conftest import Workshop
@@ -38,6 +39,12 @@ def test_a_version_is_numbered_trained_measured_exported_and_archived(workshop: 
     unpack(outcome.archive, workshop.layout.archives / f"{outcome.archive}.tar.gz", tmp_path / "bento")
     held = json.loads((tmp_path / "bento/src/artifact/spec.json").read_text())
     assert held == workshop.family.spec.document()
+    reference = references.read(workshop.engine, "line", 1)
+    assert reference is not None
+    assert read_reference((tmp_path / "bento/src/artifact/reference.json").read_bytes()) == reference
+    assert reference.names == ("x1", "x2")
+    assert [one.count for one in reference.measures] == [60 - outcome.evaluation.count] * 2
+    assert sum(reference.answers.values()) == outcome.evaluation.count
     point = workshop.family.decode(b'{"x1": 0, "x2": 3}')[None]
     assert onnx_scores(tmp_path / "bento/src/artifact/model.onnx", point).argmax() == 1
     assert "bentos/line/model.py" in {
