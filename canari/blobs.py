@@ -6,13 +6,35 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
 _FOLDER = re.compile(r"[A-Za-z0-9][\w.:-]*(/[A-Za-z0-9][\w.:-]*)*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A blob that is there, and since when."""
+
+    folder: str
+    sha256: str
+    since: datetime
+
+
+def samples_folder(model: str) -> str:
+    """Where a model's samples lie."""
+    return f"samples/{model}"
+
+
+def inputs_folder(model: str, subject: str) -> str:
+    """Where the kept inputs of one subject to a model lie. A subject may be any text, so its digest stands for it."""
+    return f"inputs/{model}/{hashlib.sha256(subject.encode()).hexdigest()}"
 
 
 class Blobs(Protocol):
@@ -29,6 +51,12 @@ class Blobs(Protocol):
 
     def delete_folder(self, folder: str) -> None:
         """Forget all of a folder, if it is there."""
+
+    def list(self, folder: str) -> Iterator[Listed]:
+        """What is kept in a folder and in those inside it."""
+
+    def drop_unfinished(self, folder: str, before: datetime) -> int:
+        """Delete what killed processes began to put before a moment (aware); returns how many there were."""
 
 
 class FolderBlobs:
@@ -69,6 +97,28 @@ class FolderBlobs:
         """Forget all of a folder, if it is there."""
         with suppress(FileNotFoundError):
             shutil.rmtree(self._folder(folder))
+
+    def list(self, folder: str) -> Iterator[Listed]:
+        """What is kept in a folder and in those inside it."""
+        for file in self._files(folder):
+            if _DIGEST.fullmatch(file.name):
+                with suppress(FileNotFoundError):
+                    since = datetime.fromtimestamp(file.stat().st_mtime, tz=UTC)
+                    yield Listed(file.parent.relative_to(self._root).as_posix(), file.name, since)
+
+    def drop_unfinished(self, folder: str, before: datetime) -> int:
+        """Delete what killed processes began to put before a moment (aware); returns how many there were."""
+        dropped = 0
+        for file in self._files(folder):
+            with suppress(FileNotFoundError):
+                if file.name.startswith(".") and file.stat().st_mtime < before.timestamp():
+                    file.unlink()
+                    dropped += 1
+        return dropped
+
+    def _files(self, folder: str) -> Iterator[Path]:
+        for place, _, names in os.walk(self._folder(folder)):
+            yield from (Path(place, name) for name in names)
 
     def _path(self, folder: str, sha256: str) -> Path:
         if not _DIGEST.fullmatch(sha256):
