@@ -52,7 +52,7 @@ class Pages:
         script = Markup(json.dumps(texts, ensure_ascii=False).replace("<", "\\u003c"))  # noqa: S704 - just escaped
         template = self._environment.get_template(f"{page}/page.html")
         html = template.render(
-            page=page, language=language, texts=texts, script_texts=script, path=request.url.path, **values
+            page=page, language=language, texts=texts, script_texts=script, address=request.url, **values
         )
         response = HTMLResponse(html, headers={"Cache-Control": "no-cache", "Vary": "Accept-Language, Cookie"})
         if asked == language != kept:
@@ -93,6 +93,21 @@ def create_app(*, secure_cookies: bool = False) -> FastAPI:
     def ask(request: Request, model: str) -> Response:
         """Ask a model."""
         return pages.render(request, "ask", model=model)
+
+    @app.get("/curate")
+    def curate_any(request: Request) -> Response:
+        """Review what users sent to the first model of which something waits."""
+        return pages.render(request, "curate", model="")
+
+    @app.get("/curate/{model}")
+    def curate(request: Request, model: str) -> Response:
+        """Review what users sent to a model."""
+        return pages.render(request, "curate", model=model)
+
+    @app.get("/sign-in")
+    def sign_in(request: Request) -> Response:
+        """Sign in, and go back to where one was."""
+        return pages.render(request, "sign_in")
 
     @app.get("/favicon.ico")
     def favicon() -> Response:

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from canari.archives import FolderArchives
 from canari.errors import PROBLEM_JSON, Problem
 from canari.ids import new_id
+from canari.settings import Layout
 from canari.spec_file import load_spec
 from canari.store import predictions, rollouts, versions
 from canari.tokens import SESSION_COOKIE, Verifier, new_key, public_pem
@@ -52,11 +53,13 @@ class Models:
     answer: str | None = None
     refusals: list[Problem] = field(default_factory=list)
     asked: list[tuple[str, bytes]] = field(default_factory=list)
+    consents: list[str | None] = field(default_factory=list)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a predict request as a bento does."""
         request = Request(scope, receive)
         self.asked.append((request.headers["content-type"], await request.body()))
+        self.consents.append(request.headers.get("x-canari-consent"))
         if self.refusals:
             problem = self.refusals.pop(0)
             refused = JSONResponse(problem.body("r-1"), problem.status, problem.headers, PROBLEM_JSON)
@@ -123,7 +126,7 @@ def empty_site(swept_database: Database, tmp_path: Path) -> Iterator[Site]:
 
 def serve(database: Database, archives: Path) -> Iterator[Site]:
     """Run portal, feedback API and made-up models on a port of their own."""
-    context = Context(database.engine, new_key(), FolderArchives(archives))
+    context = Context(database.engine, new_key(), FolderArchives(archives), Layout(archives))
     scores = {"cats_dogs": {"cat": 0.06, "dog": 0.94}, "drift": {"below": 0.2, "above": 0.8}}
     models = Models(context, scores)
     with socket.create_server(("127.0.0.1", 0)) as listener:

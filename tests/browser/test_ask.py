@@ -67,6 +67,42 @@ def test_a_dropped_photo_is_answered_and_what_it_really_was_lands_in_the_databas
     assert site.models.asked[0][0] == "image/jpeg"
 
 
+def keeping(site: Site, **data: object) -> None:
+    spec = load_spec(ROOT / "bentos" / "cats_dogs")
+    versions.put_spec(
+        site.database.engine, spec.model_copy(update={"data": spec.data.model_copy(update=data)})
+    )  # fmt: skip
+
+
+def test_who_sends_a_photo_is_asked_whether_it_may_be_kept_each_time(site: Site, page: Page) -> None:
+    keeping(site, retain_inputs="consented", retain_days=14)
+    page.goto(site.url)
+    box = page.get_by_label("Garder ma photo 14 jours")
+    expect(box).not_to_be_checked()
+    with page.expect_response("**/predict"):
+        give(page)
+    box.check()
+    with page.expect_response("**/predict"):
+        give(page, PASTE)
+    address = page.get_by_label("ou son adresse sur le web")
+    address.fill("https://example.com/cat.jpg")
+    with page.expect_response("**/predict-url"):
+        address.press("Enter")
+    assert site.models.consents == [None, "keep", "keep"]
+    page.goto(f"{site.url}?lang=en")
+    expect(page.get_by_label("Keep my photo for 14 days")).not_to_be_checked()
+
+
+def test_where_nothing_is_kept_nothing_is_asked_and_where_all_is_it_is_told(site: Site, page: Page) -> None:
+    page.goto(site.url)
+    page.locator(".drop").wait_for()
+    assert page.locator(".consent").count() == 0
+    keeping(site, retain_inputs="always", retain_days=7)
+    page.goto(site.url)
+    expect(page.locator(".consent")).to_contain_text("Les photos sont gardées 7 jours")
+    assert page.get_by_role("checkbox").count() == 0
+
+
 def test_a_photo_may_be_named_by_its_address(site: Site, page: Page) -> None:
     page.goto(site.url)
     address = page.get_by_label("ou son adresse sur le web")

@@ -1,15 +1,10 @@
 // An answer: in words, in bars, and by whom.
 
 import { el } from "../../static/lib/dom.js";
-import { language, percent, t, titled } from "../../static/lib/texts.js";
+import { labelTitle } from "../../static/lib/labels.js";
+import { language, percent, t } from "../../static/lib/texts.js";
 
 const MOST_BARS = 8;
-
-/** A label's name for people. */
-export function labelTitle(model, label) {
-  const known = [...model.labels, ...(model.abstain ? [model.abstain] : [])].find((l) => l.label === label);
-  return known ? titled(known.title) : label;
-}
 
 function abstained(answer) {
   return answer.answer !== undefined && answer.answer !== answer.labels[0].label;

@@ -5,6 +5,7 @@ import { announce, el } from "../../static/lib/dom.js";
 import { problemBox } from "../../static/lib/problems.js";
 import { t, titled } from "../../static/lib/texts.js";
 import { answerCard, verdict } from "./answer.js";
+import { consent } from "./consent.js";
 import { feedbackForm } from "./feedback.js";
 import { imageInput } from "./image.js";
 import { tabularInput } from "./tabular.js";
@@ -30,7 +31,8 @@ export function conversation(model) {
     result.replaceChildren(busy(t("ask.busy")));
     try {
       const tell = (text) => result.replaceChildren(busy(text));
-      const answer = await predict(`/api/${model.name}/${route}`, body, type, controller.signal, tell);
+      const options = { type, signal: controller.signal, headers: keeping.headers() };
+      const answer = await predict(`/api/${model.name}/${route}`, body, options, tell);
       if (!model.versions.some((v) => v.number === answer.version)) model = await get(`/api/${model.name}`);
       showBadge(answer.version);
       result.replaceChildren(answerCard(model, answer), feedbackForm(model, answer));
@@ -43,6 +45,7 @@ export function conversation(model) {
   }
 
   showBadge(model.stable);
+  const keeping = consent(model);
   const input = INPUTS[model.input.kind];
   return el(
     "div",
@@ -53,7 +56,13 @@ export function conversation(model) {
     el(
       "div",
       { className: "conversation" },
-      input ? input(model, ask) : el("p", { className: "notice", textContent: t("ask.unsupported", { model: model.name }) }),
+      el(
+        "div",
+        {},
+        // Above the photo, which is sent as soon as it is given.
+        input && keeping.element,
+        input ? input(model, ask) : el("p", { className: "notice", textContent: t("ask.unsupported", { model: model.name }) }),
+      ),
       result,
     ),
   );
@@ -65,10 +74,10 @@ function busy(text) {
 }
 
 /** Ask; where the model is too busy, come back when it says, a few times. */
-async function predict(url, body, type, signal, tell) {
+async function predict(url, body, options, tell) {
   for (let tries = 1; ; tries += 1) {
     try {
-      return await post(url, body, { type, signal });
+      return await post(url, body, options);
     } catch (error) {
       const busyNow = error instanceof Refusal && error.status === 429;
       if (!busyNow || tries === MOST_TRIES) throw error;

@@ -2,9 +2,9 @@
 
 import { post } from "../../static/lib/api.js";
 import { announce, el } from "../../static/lib/dom.js";
+import { labelTitle } from "../../static/lib/labels.js";
 import { problemBox } from "../../static/lib/problems.js";
 import { t } from "../../static/lib/texts.js";
-import { labelTitle } from "./answer.js";
 
 /** The form that takes a person's word on an answer. */
 export function feedbackForm(model, answer) {

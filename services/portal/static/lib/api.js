@@ -28,9 +28,26 @@ export async function get(url) {
   return read(await fetch(url, { headers: { accept: "application/json" } }));
 }
 
+/** The bytes that `url` answers; throws as `get` does. */
+export async function bytes(url) {
+  const answer = await fetch(url);
+  return answer.ok ? answer.blob() : read(answer);
+}
+
+/** Begin a session with a name and a password; throws as `get` does. */
+export async function signIn(name, password) {
+  const body = JSON.stringify({ name, password });
+  return read(await fetch("/api/session", { method: "POST", body, headers: { "content-type": "application/json" } }));
+}
+
+/** End the session. */
+export async function signOut() {
+  await fetch("/api/session", { method: "DELETE" });
+}
+
 /** Post `body`, as this visitor; a session that is good no more is replaced once. */
-export async function post(url, body, { type, signal } = {}) {
-  const send = () => fetch(url, { method: "POST", body, signal, headers: { "content-type": type } });
+export async function post(url, body, { type, signal, headers = {} } = {}) {
+  const send = () => fetch(url, { method: "POST", body, signal, headers: { "content-type": type, ...headers } });
   await visit();
   let answer = await send();
   if (answer.status === 401) {
