@@ -12,7 +12,7 @@ PROXIES = "envoy-gateway-system"
 OUTSIDE = "8.8.8.8"
 COMPONENTS = {
     "bento", "controller", "evaluate", "feedback", "fetcher", "gateway", "leave", "migrate", "mlflow", "portal",
-    "postgres", "probe", "stranger", "welcome",
+    "postgres", "probe", "retention", "retrain", "stranger", "welcome",
 }  # fmt: skip
 PORTS = {"bento": 3000, "postgres": 5432, "mlflow": 5000, "gateway": 10080, "stranger": 80}
 
@@ -20,7 +20,7 @@ PORTS = {"bento": 3000, "postgres": 5432, "mlflow": 5000, "gateway": 10080, "str
 ALLOWED = {
     "bento": {"feedback"},
     "controller": {"postgres"},
-    "evaluate": {"postgres"},
+    "evaluate": {"mlflow", "postgres"},
     "feedback": {"postgres"},
     "fetcher": {"gateway"},
     "gateway": {"bento", "feedback", "fetcher", "portal"},
@@ -30,6 +30,8 @@ ALLOWED = {
     "portal": set(),
     "postgres": set(),
     "probe": {"gateway"},
+    "retention": {"postgres"},
+    "retrain": {"mlflow", "postgres"},
     "stranger": {"gateway"},
     "welcome": {"feedback", "gateway"},
 }

@@ -1,0 +1,1 @@
+"""Alerts, who is told of them, and what is drawn: read by Prometheus, Alertmanager and Grafana."""
