@@ -39,7 +39,7 @@ spec:
 YAML
 $kubectl wait --for=condition=Accepted gatewayclass/eg --timeout=60s
 
-images="runtime platform lineage"
+images="runtime platform trainer lineage"
 make images IMAGES="$images"
 for image in $(make --silent image-names IMAGES="$images"); do
   minikube image load --profile "$PROFILE" "$image"

@@ -44,6 +44,47 @@
 {{- end }}
 {{- end }}
 
+{{/* The database as its owner: for a job that does what the application's role may not. */}}
+{{- define "canari.env.ownDatabase" -}}
+{{- if .Values.postgres.enabled -}}
+- name: CANARI_DATABASE_URL
+  value: postgresql://canari_owner@{{ include "canari.fullname" . }}-postgres/canari
+- name: PGPASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ include "canari.secretName" . }}, key: {{ .Values.secretKeys.postgresPassword }}}
+{{- else -}}
+- name: CANARI_DATABASE_URL
+  valueFrom:
+    secretKeyRef: {name: {{ include "canari.databaseSecretName" . }}, key: {{ .Values.externalDatabase.keys.ownerUrl }}}
+{{- end }}
+{{- end }}
+
+{{/* The folder of the platform's volume; and when its jobs are due, so that a run knows which window it is for. */}}
+{{- define "canari.env.data" -}}
+- name: CANARI_DATA_DIR
+  value: /data
+{{- range list "evaluate" "retrain" "retention" }}
+- name: CANARI_{{ upper . }}_SCHEDULE
+  value: {{ (index $.Values .).schedule | quote }}
+{{- end }}
+{{- end }}
+
+{{/* Where packed versions are, unless on the platform's volume. */}}
+{{- define "canari.env.archives" -}}
+{{- with .Values.s3.archivesUrl }}
+- name: CANARI_ARCHIVES_URL
+  value: {{ . | quote }}
+{{- end }}
+{{- include "canari.env.s3" . }}
+{{- end }}
+
+{{- define "canari.env.lineage" -}}
+{{- if .Values.mlflow.enabled }}
+- name: CANARI_LINEAGE_URL
+  value: http://{{ include "canari.fullname" . }}-mlflow
+{{- end }}
+{{- end }}
+
 {{- define "canari.env.s3" -}}
 {{- with .Values.s3.endpointUrl }}
 - name: AWS_ENDPOINT_URL_S3

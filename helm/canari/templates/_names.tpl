@@ -43,6 +43,11 @@ labels:
 {{- .Values.externalDatabase.existingSecret | default (printf "%s-database" (include "canari.fullname" .)) -}}
 {{- end }}
 
+{{/* The claim of the platform's volume; its name tells whether packed versions lie on it. */}}
+{{- define "canari.dataClaim" -}}
+{{- printf "%s-%s" (include "canari.fullname" .) (empty .Values.s3.archivesUrl | ternary "archives" "data") -}}
+{{- end }}
+
 {{- define "canari.gatewayName" -}}
 {{- .Values.gateway.name | default (include "canari.fullname" .) -}}
 {{- end }}

@@ -18,7 +18,9 @@ proxies, in their own namespace; `kubernetes`, `internet`, `database` and `objec
 - {from: controller, to: kubernetes}
 - {from: controller, to: gateway, port: 19001}
 - {from: migrate, to: {{ $database }}, port: 5432}
-- {from: evaluate, to: {{ $database }}, port: 5432}
+{{- range list "evaluate" "retrain" "retention" }}
+- {from: {{ . }}, to: {{ $database }}, port: 5432}
+{{- end }}
 - {from: leave, to: kubernetes}
 - {{ toJson (merge (dict "from" "probe") $gateway) }}
 {{- if .Values.samples.install }}
@@ -28,12 +30,16 @@ proxies, in their own namespace; `kubernetes`, `internet`, `database` and `objec
 {{- end }}
 {{- if .Values.mlflow.enabled }}
 - {from: mlflow, to: {{ $database }}, port: 5432}
+- {from: evaluate, to: mlflow, port: 5000}
+- {from: retrain, to: mlflow, port: 5000}
 {{- if .Values.s3.artifactsUrl }}
 - {from: mlflow, to: objects}
 {{- end }}
 {{- end }}
 {{- if .Values.s3.archivesUrl }}
 - {from: feedback, to: objects}
+- {from: evaluate, to: objects}
+- {from: retrain, to: objects}
 {{- end }}
 {{- if .Values.monitoring.prometheus.enabled }}
 - {from: prometheus, to: kubernetes}

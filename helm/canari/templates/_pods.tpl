@@ -87,6 +87,24 @@ securityContext:
     drop: [ALL]
 {{- end }}
 
+{{/* The volume of what the platform keeps in files. Takes the root context, as does the next. */}}
+{{- define "canari.dataVolume" -}}
+- name: data
+  persistentVolumeClaim: {claimName: {{ .Values.archives.existingClaim | default (include "canari.dataClaim" .) }}}
+{{- end }}
+
+{{/* A ReadWriteOnce volume is one node's: whoever mounts it has to be where the feedback pods are. */}}
+{{- define "canari.dataAffinity" -}}
+{{- if eq .Values.archives.accessMode "ReadWriteOnce" -}}
+podAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    - labelSelector:
+        matchLabels:
+          {{- include "canari.selector" (dict "root" . "component" "feedback") | nindent 10 }}
+      topologyKey: kubernetes.io/hostname
+{{- end }}
+{{- end }}
+
 {{/* Probes of HTTP routes. A start may take five minutes: the schema is waited for. Takes live and ready, paths. */}}
 {{- define "canari.probes" -}}
 startupProbe:

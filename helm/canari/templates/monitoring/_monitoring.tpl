@@ -20,5 +20,14 @@
 
 {{/* A proxy tells thousands of figures; these are read. */}}
 {{- define "canari.envoyMetrics" -}}
-envoy_(http_downstream_rq_(xx|time.*)|cluster_upstream_rq(_xx|_time.*|_retry|_timeout)?|cluster_upstream_cx_connect_fail|server_live)
+envoy_(http_downstream_rq_(xx|time.*)|cluster_upstream_rq(_xx|_time.*|_retry|_timeout)?|cluster_upstream_cx_connect_fail|server_live|listener_ssl_certificate_expiration_unix_time_seconds)
+{{- end }}
+
+{{/* The address of a watcher elsewhere; a key that the Secret lacks has none. Takes root and kind, a key of heartbeats.keys. */}}
+{{- define "canari.env.heartbeat" -}}
+{{- with .root.Values.heartbeats.existingSecret }}
+- name: CANARI_HEARTBEAT_{{ upper $.kind }}_URL
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: {{ index $.root.Values.heartbeats.keys $.kind }}, optional: true}
+{{- end }}
 {{- end }}
