@@ -115,6 +115,10 @@ manifests: install ## Write what follows from the chart and the specification: C
 	@$(BIN)/python -m canari.crd
 	@$(BIN)/python helm/generate.py
 
+.PHONY: dashboards
+dashboards: install ## Write Grafana's dashboards from the code in monitoring/dashboards
+	@$(BIN)/python -m monitoring.dashboards
+
 .PHONY: docs
 docs: install ## Write the reference pages that follow from the code
 	@$(BIN)/python -m canari.reference docs/reference

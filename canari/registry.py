@@ -79,6 +79,24 @@ class Registry:
 
         return self._attempt(f"the alias {alias} of {model}", act)
 
+    def attach(self, model: str, number: int, name: str, file: Path) -> bool:
+        """Keep `file` as `name` (such as live/evaluation.html) with the run of a version, in place of one kept before.
+
+        Returns whether it is.
+        """
+
+        def act(client: Any) -> None:
+            found = _registered(client, model, number)
+            if found is None:
+                raise LookupError(f"{model} {number} was never registered")
+            folder, _, last = name.rpartition("/")
+            with tempfile.TemporaryDirectory(prefix="canari-lineage-") as temporary:
+                copy = Path(temporary) / last
+                copy.write_bytes(file.read_bytes())
+                client.log_artifact(found.run_id, str(copy), folder or None)
+
+        return self._attempt(f"{name} of {model} {number}", act)
+
     def _attempt(self, what: str, act: Callable[[Any], None]) -> bool:
         try:
             act(self._client())
@@ -110,8 +128,8 @@ class Registry:
     def _record(self, client: Any, lineage: Lineage, model: Path) -> None:
         if _registered(client, lineage.model, lineage.number) is not None:
             return
-        run = client.create_run(self._experiment(client, lineage.model), run_name=f"{lineage.model} {lineage.number}")
-        run_id = run.info.run_id
+        experiment = self._experiment(client, lineage.model)
+        _forget_unfinished(client, experiment, lineage.number)
         tags = {
             _NUMBER_TAG: str(lineage.number),
             "canari.spec": lineage.spec_hash,
@@ -121,8 +139,8 @@ class Registry:
             **({"mlflow.source.git.commit": lineage.git_revision} if lineage.git_revision else {}),
             **{f"library.{name}": version for name, version in library_versions().items()},
         }
-        for key, value in tags.items():
-            client.set_tag(run_id, key, value)
+        run = client.create_run(experiment, tags=tags, run_name=f"{lineage.model} {lineage.number}")
+        run_id = run.info.run_id
         for key, parameter in lineage.parameters.items():
             client.log_param(run_id, key, parameter)
         for key, metric in _metrics(lineage.figures).items():
@@ -159,6 +177,12 @@ class Registry:
 def _registered(client: Any, model: str, number: int) -> Any:
     found = client.search_model_versions(f"name = '{model}' and tags.`{_NUMBER_TAG}` = '{number}'")
     return found[0] if found else None
+
+
+def _forget_unfinished(client: Any, experiment: str, number: int) -> None:
+    """Delete what a run that was killed while it recorded this version left."""
+    for run in client.search_runs([experiment], f"tags.`{_NUMBER_TAG}` = '{number}'"):
+        client.delete_run(run.info.run_id)
 
 
 def _metrics(figures: Mapping[str, Any]) -> dict[str, float]:

@@ -11,6 +11,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from canari.types import JobKind
+
 
 class Settings(BaseSettings):
     """What an entry point may be told. Paths are made absolute."""
@@ -46,8 +48,36 @@ class Settings(BaseSettings):
         default=Path(__file__).resolve().parent.parent / "bentos", description="A folder per model family."
     )
     secure_cookies: bool = Field(default=False, description="Whether browsers reach the gateway over https alone.")
+    evaluate_schedule: str = Field(
+        default="7 * * * *", description="When live versions are evaluated: a cron expression, in UTC."
+    )
+    retrain_schedule: str = Field(
+        default="*/5 * * * *", description="When one looks whether a model is to be trained again."
+    )
+    retention_schedule: str = Field(default="37 3 * * *", description="When what may be kept no longer is deleted.")
+    heartbeat_health_url: SecretStr | None = Field(
+        default=None, description="A watcher's address, told every minute while the platform is well; unset: nobody."
+    )
+    heartbeat_evaluate_url: SecretStr | None = Field(
+        default=None, description="A watcher's address, told of each evaluation."
+    )
+    heartbeat_retrain_url: SecretStr | None = Field(
+        default=None, description="A watcher's address, told of each look at whether to train again."
+    )
+    heartbeat_retention_url: SecretStr | None = Field(
+        default=None, description="A watcher's address, told when what may be kept no longer is gone."
+    )
     log_format: Literal["text", "json"] = Field(default="text", description="How services write their logs.")
     log_level: str = Field(default="INFO", description="The least severe level that is logged.")
+
+    @property
+    def schedules(self) -> dict[JobKind, str]:
+        """The schedule of each kind of job."""
+        return {
+            JobKind.EVALUATE: self.evaluate_schedule,
+            JobKind.RETENTION: self.retention_schedule,
+            JobKind.RETRAIN: self.retrain_schedule,
+        }
 
     @property
     def layout(self) -> Layout:
@@ -77,6 +107,7 @@ class Layout:
         self.processes = root / "processes"
         self.envoy = root / "envoy"
         self.training = root / "training"
+        self.reports = root / "reports"
         self.lock = root / "up.lock"
 
     @property

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
-RESERVED_NAMES = frozenset({"health", "me", "session", "status"})  # /api/NAME is the platform's own
+RESERVED_NAMES = frozenset({"erasures", "health", "me", "session", "status"})  # /api/NAME is the platform's own
 LABEL_PATTERN = r"^[^\s/][^/\n]{0,79}$"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PATTERN = r"^\d+(ms|s|m|h|d)$"
@@ -283,6 +283,10 @@ class TrainOn(StrEnum):
     CONFIDENT = "confident"
 
 
+Retention = Literal["never", "consented", "always"]
+_KEPT_KINDS = {InputKind.IMAGE, InputKind.TEXT}
+
+
 class DataPolicy(_Part):
     """What may be kept of the users' inputs, and what may be learned from."""
 
@@ -292,8 +296,10 @@ class DataPolicy(_Part):
         "accepted; confident: also answers at or over `min_confidence`.",
     )
     min_confidence: Share = Field(default=0.95, description="With `train_on: confident`, the least certainty.")
-    retain_inputs: Literal["never", "consented", "always"] = Field(
-        default="never", description="Whether inputs are kept at all."
+    retain_inputs: Retention = Field(
+        default="never",
+        description="Whether inputs are kept at all: never; consented: those whose sender agreed; always. Only photos "
+        "and texts are: voice never, nor rows of numbers.",
     )
     retain_days: int = Field(default=30, ge=1, le=3650, description="Days after which a kept input is erased.")
 
@@ -352,6 +358,16 @@ class ModelSpec(_Part):
     def kubernetes_name(self) -> str:
         """The name where Kubernetes allows no underscore."""
         return kubernetes_name(self.name)
+
+    @property
+    def retains(self) -> Retention:
+        """Whether inputs are kept: as the data policy says, where they are of a kind that ever is."""
+        return self.data.retain_inputs if self.input.kind in _KEPT_KINDS else "never"
+
+    @property
+    def least_accuracy(self) -> float:
+        """The accuracy under which a live version is told of: what it takes to serve, or more where a trigger asks."""
+        return max(self.evaluation.threshold, self.triggers.accuracy_below or 0.0)
 
     def document(self) -> dict[str, Any]:
         """The specification as JSON values, defaults included."""

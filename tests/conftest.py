@@ -19,7 +19,7 @@ from canari.launch.postgres import OWNER, EmbeddedPostgres
 from canari.launch.processes import Supervisor
 from canari.store.engine import connect
 from canari.store.migrate import APP_ROLE, READ_ROLE, ensure_database, migrate
-from canari.store.tables import metadata
+from canari.store.tables import hour_marks, metadata
 from tests.platform import Platform
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,6 +103,8 @@ def swept_database(_swept: Database) -> Database:
     with _swept.engine.begin() as connection:
         for table in reversed(metadata.sorted_tables):
             connection.execute(table.delete())
+        # What went left its marks.
+        connection.execute(hour_marks.delete())
     return _swept
 
 

@@ -27,9 +27,9 @@ POINT = {"x1": 0.4, "x2": -0.2}
 
 
 class Platform:
-    """A data folder with a platform on it, whose only family is a copy of `drift`."""
+    """A data folder with a platform on it, with a copy of the family `drift`; `jobs` start by themselves, or none."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, jobs: bool = False) -> None:
         self.data = folder / "data"
         self.families = folder / "models"
         write_points(folder / "points")
@@ -40,13 +40,17 @@ class Platform:
             self.port = free.getsockname()[1]
         self.environment = {"CANARI_FAMILIES_DIR": str(self.families), "COLUMNS": "200"}
         self.log = folder / "up.log"
+        self._flags = [] if jobs else ["--no-jobs"]
         self.up: subprocess.Popen[bytes] | None = None
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
 
     def start(self) -> None:
         with self.log.open("ab") as output:
             self.up = subprocess.Popen(
-                [sys.executable, "-m", "canari.cli", "up", "--data-dir", str(self.data), "--port", str(self.port)],
+                [
+                    *(sys.executable, "-m", "canari.cli", "up", *self._flags),
+                    *("--data-dir", str(self.data), "--port", str(self.port)),
+                ],
                 cwd=ROOT,
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,

@@ -8,7 +8,22 @@ import typer
 from rich.markup import escape
 
 from canari import __version__
-from canari.cli import access, bench, data, judged, models, platform, push, rollouts, simulate, spec
+from canari.cli import (
+    access,
+    bench,
+    data,
+    diagnose,
+    erase,
+    jobs,
+    judged,
+    models,
+    platform,
+    push,
+    queue,
+    rollouts,
+    simulate,
+    spec,
+)
 from canari.cli.common import err
 from canari.errors import CanariError
 
@@ -23,9 +38,13 @@ models.add_to(app)
 rollouts.add_to(app)
 push.add_to(app)
 access.add_to(app)
+erase.add_to(app)
+diagnose.add_to(app)
 app.add_typer(judged.app, name="rollout")
 simulate.add_to(app)
 app.add_typer(data.app, name="data")
+app.add_typer(queue.app, name="queue")
+app.add_typer(jobs.app, name="job")
 app.add_typer(spec.app, name="spec")
 app.add_typer(access.tokens, name="token")
 app.add_typer(access.accounts, name="account")

@@ -77,6 +77,11 @@ def local_time(moment: datetime | str, form: str = "%Y-%m-%d %H:%M") -> str:
     return f"{(found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone():{form}}"
 
 
+def place(progress: Mapping[str, Any] | None) -> str | None:
+    """How far a job says it is: ``train 3/10``; None where it has not said."""
+    return f"{progress['stage']} {progress['done']}/{progress['total']}" if progress else None
+
+
 @contextmanager
 def databases(settings: Settings) -> Iterator[Urls]:
     """The platform's databases, started for this command where nothing runs; raises CanariError without an answer."""

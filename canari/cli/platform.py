@@ -21,7 +21,9 @@ from canari.cli.common import (
     emit,
     err,
     gateway,
+    local_time,
     out,
+    place,
     service,
     settings_for,
     status_file,
@@ -45,11 +47,15 @@ def up(
     port: Annotated[int, typer.Option(envvar="CANARI_PORT", help="The gateway's port.", min=1, max=65535)] = 8080,
     detach: Annotated[bool, typer.Option("--detach", help="Return once everything is ready; it goes on.")] = False,
     no_demo: Annotated[bool, typer.Option("--no-demo", help="Train no demonstration versions.")] = False,
+    no_jobs: Annotated[bool, typer.Option("--no-jobs", help="Evaluate, retrain and delete nothing by itself.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run the platform: PostgreSQL, the gateway, the APIs, and each model's versions. Ctrl-C ends it."""
+    """Run the platform: PostgreSQL, the gateway, the APIs, each model's versions, and jobs when they are due.
+
+    Ctrl-C ends it.
+    """
     settings = settings_for(data_dir, port=port)
-    flags = ["--no-demo"] if no_demo else []
+    flags = [flag for flag, wanted in (("--no-demo", no_demo), ("--no-jobs", no_jobs)) if wanted]
     command, variables = service(settings, "services.controller", *flags, CANARI_PORT=str(port))
     if not detach:
         os.execve(command[0], command, variables)  # noqa: S606 - it becomes the controller
@@ -105,6 +111,9 @@ def status(
         out.print(f"waiting for {'; '.join(found['waiting_for'])}")
     out.print(_models_table(found["models"]))
     out.print()
+    if found["jobs"]:
+        out.print(_jobs_table(found["jobs"]))
+        out.print()
     out.print(table(["PROCESS", "PID", "DEATHS"], [(p["name"], p["pid"], p["deaths"]) for p in found["processes"]]))
 
 
@@ -148,6 +157,14 @@ def _models_table(models: list[dict[str, Any]]) -> Table:
         for model in models
     ]
     return table(["MODEL", "STABLE", "CANARY", "WEIGHTS", "PROCESSES"], rows)
+
+
+def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
+    rows = [
+        (job["id"], job["kind"], job["model"], place(job["progress"]), job["since"] and local_time(job["since"]))
+        for job in jobs
+    ]
+    return table(["JOB", "KIND", "MODEL", "AT", "SINCE"], rows)
 
 
 def _elsewhere_table(models: list[dict[str, Any]]) -> Table:

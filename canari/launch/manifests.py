@@ -275,7 +275,13 @@ def _live_part(run: VersionRun) -> str:
     """What a running version follows of the live specification; to scale it is no reason to start it anew."""
     document = run.spec.document()
     serving = {name: value for name, value in document["serving"].items() if name not in {"replicas", "resources"}}
-    live = {"name": run.spec.name, "access": document["access"], "abstain": document["abstain"], "serving": serving}
+    live = {
+        "name": run.spec.name,
+        "access": document["access"],
+        "abstain": document["abstain"],
+        "serving": serving,
+        "data": {"retain_inputs": run.spec.retains},
+    }
     return json.dumps(live, ensure_ascii=False, sort_keys=True)
 
 

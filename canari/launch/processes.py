@@ -240,7 +240,7 @@ class Supervisor:
 
 def stopping_order(names: Iterable[str]) -> list[list[str]]:
     """The platform's programs in the order they are ended: what takes requests in first, the database last."""
-    stages = ("envoy", "fetcher", "bento-", "train-", "portal", "feedback")
+    stages = ("envoy", "fetcher", "bento-", "train-", "job-", "portal", "feedback")
     known = sorted(names)
     groups = [[n for n in known if n.startswith(stage)] for stage in stages]
     return [*groups, [n for n in known if not n.startswith(stages)]]

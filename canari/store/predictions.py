@@ -13,7 +13,9 @@ from uuid import UUID
 from sqlalchemy import Engine, and_, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 
+from canari.store import erasures
 from canari.store import tables as t
+from canari.store.erasures import HashOf
 from canari.types import Prediction, RequestKind
 
 _COLUMNS = tuple(field.name for field in fields(Prediction))
@@ -66,16 +68,21 @@ class Vote:
     changed_at: datetime
 
 
-def append(engine: Engine, model: str, version: int, rows: Sequence[Prediction]) -> tuple[int, int]:
+def append(
+    engine: Engine, model: str, version: int, rows: Sequence[Prediction], *, hash_of: HashOf | None = None
+) -> tuple[int, int]:
     """Keep the predictions of a version; returns how many were new and how many were there already.
 
-    All or nothing: raises psycopg2.DataError where PostgreSQL cannot hold a value of one of the rows.
+    With `hash_of` (how tombstones call a subject) those of erased subjects stay out. All or nothing: raises
+    psycopg2.DataError where PostgreSQL cannot hold a value of one of the rows.
     """
     if not rows:
         return 0, 0
     head = f"{_copy_text(model)}\t{version}\t"
-    lines = (head + "\t".join(_copy_text(getattr(row, name)) for name in _COLUMNS) for row in rows)
     with engine.begin() as connection:
+        if hash_of is not None:
+            rows = erasures.sift(connection, hash_of, model, version, rows)
+        lines = (head + "\t".join(_copy_text(getattr(row, name)) for name in _COLUMNS) for row in rows)
         connection.execute(text(_STAGE))
         psycopg2_connection: Any = connection.connection.dbapi_connection
         with psycopg2_connection.cursor() as cursor:
@@ -148,9 +155,13 @@ def _copy_text(value: object) -> str:
         return "\\N"
     if isinstance(value, Mapping):
         value = json.dumps(value, ensure_ascii=False)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        value = f"{{{','.join(map(str, value))}}}"
     return str(value).translate(_ESCAPES)
 
 
 def _recorded(row: Mapping[Any, Any]) -> Recorded:
     values = {name: row[name] for name in _COLUMNS}
-    return Recorded(row["model"], row["version"], Prediction(**{**values, "kind": RequestKind(values["kind"])}))
+    bins = None if values["bins"] is None else tuple(values["bins"])
+    changed = {"kind": RequestKind(values["kind"]), "bins": bins}
+    return Recorded(row["model"], row["version"], Prediction(**{**values, **changed}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from threading import Thread
 
 from loguru import logger
 
@@ -28,7 +29,19 @@ def main() -> None:
     context = _context(settings)
     wait_for_schema(context.engine, seconds=_SCHEMA_SECONDS, tell=lambda what: logger.info("waiting for {}", what))
     sweep(context.archives.staging)
+    Thread(target=_go_on_erasing, args=(context,), name="erasures", daemon=True).start()
     serve(create_app(context), address)
+
+
+def _go_on_erasing(context: Context) -> None:
+    """Tombstones come before a restored database, and what a killed process began to erase is erased."""
+    try:
+        found = context.eraser.resume()
+    except Exception:  # noqa: BLE001 - the retention job tries again, and an open erasure is alerted on
+        logger.opt(exception=True).error("erasures could not be gone on with")
+    else:
+        if found.done or found.still_open:
+            logger.info("{} erasures that had been begun are done, {} are open", found.done, found.still_open)
 
 
 def _context(settings: Settings) -> Context:
@@ -38,6 +51,7 @@ def _context(settings: Settings) -> Context:
         engine=connect(settings.database_url, pool=THREADS),
         key=signing_key(settings.keys),
         archives=archives(settings.archives_url, settings.layout.archives),
+        layout=settings.layout,
         archive_max_bytes=settings.archive_max_bytes,
         secure_cookies=settings.secure_cookies,
     )

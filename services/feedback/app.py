@@ -12,21 +12,29 @@ from canari import __version__
 from canari.runtime.client import PREDICTIONS
 from services.feedback import (
     absent,
+    accuracy,
     away,
+    erasures,
+    inputs,
     intake,
     internal,
+    jobs,
     lookups,
     models,
     openapi,
     pushes,
+    queue,
     rollout_course,
+    samples,
     sessions,
     status,
     steering,
     votes,
 )
 from services.feedback.context import STATUS_SECONDS, STATUS_SHARE, Cached, Context
+from services.feedback.loop_metrics import LoopCollector
 from services.feedback.metrics import StoreCollector
+from services.feedback.volumes import VolumeCollector
 from services.web import problems
 from services.web.requests import RequestMetrics, RequestMiddleware, metrics_route
 
@@ -65,6 +73,8 @@ def create_app(context: Context) -> FastAPI:
     app.state.courses = rollout_course.Courses(context.engine)
     metrics = RequestMetrics("feedback")
     metrics.registry.register(StoreCollector(context.engine))
+    metrics.registry.register(VolumeCollector(context.layout.root))
+    metrics.registry.register(LoopCollector(context.engine))
     app.add_middleware(
         RequestMiddleware,
         metrics=metrics,
@@ -72,11 +82,30 @@ def create_app(context: Context) -> FastAPI:
             PREDICTIONS: intake.MOST_BYTES,
             pushes.ARCHIVE_PATHS: context.archive_max_bytes,
             pushes.VERSION_PATHS: pushes.MOST_VERSION_BYTES,
+            inputs.PATHS: inputs.MOST_BODY_BYTES,
+            samples.PATHS: samples.MOST_BYTES,
         },
     )
     problems.install(app, away.PROBLEMS)
     # Names under /api that are no model's come first.
-    for part in (status, sessions, models, pushes, steering, rollout_course, votes, lookups, internal, absent):
+    for part in (
+        status,
+        sessions,
+        erasures,
+        inputs,
+        models,
+        pushes,
+        steering,
+        rollout_course,
+        jobs,
+        votes,
+        lookups,
+        accuracy,
+        queue,
+        samples,
+        internal,
+        absent,
+    ):
         app.include_router(part.router)
     app.router.routes.append(metrics_route(metrics))
     openapi.complete(app)

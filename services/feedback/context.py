@@ -15,10 +15,14 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from canari.archives import Archives
+from canari.blobs import Blobs, FolderBlobs
+from canari.erasure import Eraser
 from canari.errors import Problem
+from canari.settings import Layout
 from canari.spec import ModelSpec
 from canari.store import access, versions
 from canari.tokens import Verifier, public_pem
+from canari.tombstones import Tombstones
 from services.feedback.attempts import Attempts
 
 T = TypeVar("T")
@@ -51,11 +55,12 @@ class Cached(Generic[T]):
 
 @dataclass
 class Context:
-    """The database, the signing key, and where archives are kept."""
+    """The database, the signing key, where archives are kept, and the data folder with inputs and tombstones."""
 
     engine: Engine
     key: Ed25519PrivateKey
     archives: Archives
+    layout: Layout
     archive_max_bytes: int = 2**30
     secure_cookies: bool = False
     attempts: Attempts = field(default_factory=Attempts)
@@ -63,6 +68,10 @@ class Context:
     def __post_init__(self) -> None:
         self._verifier = Verifier(public_pem(self.key))
         self._revoked = Cached(self._read_revoked, _REVOCATIONS_SECONDS)
+
+        self.blobs: Blobs = FolderBlobs(self.layout.blobs)
+        self.tombstones = Tombstones(self.layout.root)
+        self.eraser = Eraser(self.engine, self.layout, self.tombstones, lambda: self.key)
 
     def verifier(self) -> Verifier:
         """The verifier, its list of revoked tokens a few seconds old at most while the database answers."""

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from canari.errors import Problem
 from canari.ids import first_id
 from canari.store import predictions
+from canari.store.erasures import HashOf
 from canari.types import Prediction
 
 MOST_BYTES = 64 * 2**20
@@ -69,16 +70,19 @@ def parse(body: bytes) -> tuple[list[Numbered], list[Refused]]:
     return rows, refused
 
 
-def keep(engine: Engine, model: str, version: int, rows: Sequence[Numbered]) -> tuple[int, int, list[Refused]]:
+def keep(
+    engine: Engine, model: str, version: int, rows: Sequence[Numbered], *, hash_of: HashOf
+) -> tuple[int, int, list[Refused]]:
     """Append rows to the store; returns how many were new, how many were there already, and those it cannot hold.
 
+    Rows of subjects who were erased since (`hash_of` is how tombstones call them) are taken and stay out.
     Where the database refuses a value the batch is halved, again and again, until the row that holds it stands alone.
     """
     try:
-        return *predictions.append(engine, model, version, [row for _, row in rows]), []
+        return *predictions.append(engine, model, version, [row for _, row in rows], hash_of=hash_of), []
     except psycopg2.DataError as error:
         if len(rows) == 1:
             return 0, 0, [(rows[0][0], str(error).partition("\n")[0])]
     middle = len(rows) // 2
-    first, second = (keep(engine, model, version, half) for half in (rows[:middle], rows[middle:]))
+    first, second = (keep(engine, model, version, half, hash_of=hash_of) for half in (rows[:middle], rows[middle:]))
     return first[0] + second[0], first[1] + second[1], first[2] + second[2]

@@ -35,7 +35,9 @@ def take_in(request: Request, bento: Bento, packed: Annotated[bytes, Depends(ndj
     assert bento.version is not None
     [model] = bento.models
     rows, refused = intake.parse(intake.unpack(packed, request.headers.get("content-encoding", "").strip().lower()))
-    inserted, duplicates, unfit = intake.keep(context.engine, model, bento.version, rows)
+    inserted, duplicates, unfit = intake.keep(
+        context.engine, model, bento.version, rows, hash_of=context.tombstones.hash
+    )
     refusals = [Refusal(line=line, why=why) for line, why in sorted(refused + unfit)]
     return Taken(inserted=inserted, duplicates=duplicates, refused=refusals)
 

@@ -8,7 +8,7 @@ from canari.spec import ModelSpec, Text
 from canari.store import rollouts, versions
 from canari.types import Desired, Version
 from services.feedback.context import InContext
-from services.feedback.schemas import InputOut, LabelOut, ModelOut, VersionOut
+from services.feedback.schemas import InputOut, KeepingOut, LabelOut, ModelOut, VersionOut
 from services.web.problems import problems
 
 router = APIRouter(tags=["Models"])
@@ -27,6 +27,7 @@ def model(model: str, context: InContext) -> ModelOut:
         labels=[_label(spec, label) for label in spec.labels],
         abstain=_label(spec, spec.abstain.label) if spec.abstain else None,
         anonymous=spec.access.anonymous,
+        keeping=KeepingOut(inputs=spec.retains, days=None if spec.retains == "never" else spec.data.retain_days),
         stable=wanted.stable,
         versions=[version_out(v, wanted) for v in versions.versions(context.engine, model)],
     )

@@ -17,6 +17,13 @@ _VERSION_HEADER = {
     "description": "Ask this version rather than the one the split gives.",
     "schema": {"type": "integer"},
 }
+_CONSENT_HEADER = {
+    "name": "x-canari-consent",
+    "in": "header",
+    "required": False,
+    "description": "`keep` allows the platform to keep the input where the model's policy is `consented`.",
+    "schema": {"type": "string", "enum": ["keep"]},
+}
 _ANSWER = {
     "prediction_id": "0198c6a2-7f6e-7d52-8f0a-2f9f4f0a3b11",
     "model": "cats_dogs",
@@ -35,6 +42,8 @@ def _object(required: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": list(required), "properties": required}
 
 
+_FORM = _object({"file": {"type": "string", "format": "binary"}})
+_FORM["properties"]["consent"] = {"type": "string", "enum": ["keep"], "description": "As the header says it."}
 _SCORE = _object({"label": _STRING, "score": _FLOAT})
 _PREDICTION = _object(
     {
@@ -46,18 +55,23 @@ _PREDICTION = _object(
         "timing_ms": {"type": "object", "additionalProperties": _FLOAT},
     }
 )
+_PREDICTION["properties"]["kept"] = {
+    "type": "boolean",
+    "const": True,
+    "description": "The input is being kept, as the model's policy allows; left out where it is not.",
+}
 _PROBLEM = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
 _PREDICT: dict[str, Any] = {
     "tags": ["Predictions"],
     "summary": "Ask a model",
     "description": "The input is the body as it is, a form's file, or JSON that holds it in base64; a row is JSON.",
     "operationId": "predict",
-    "parameters": [_MODEL, _VERSION_HEADER],
+    "parameters": [_MODEL, _VERSION_HEADER, _CONSENT_HEADER],
     "requestBody": {
         "required": True,
         "content": {
             "image/*": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {"schema": _object({"file": {"type": "string", "format": "binary"}})},
+            "multipart/form-data": {"schema": _FORM},
             "application/json": {
                 "schema": {"type": "object"},
                 "examples": {
@@ -79,7 +93,7 @@ _INFER = {
     "tags": ["Open Inference Protocol"],
     "summary": "Infer, as the Open Inference Protocol says",
     "operationId": "infer",
-    "parameters": [_MODEL],
+    "parameters": [_MODEL, _CONSENT_HEADER],
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": {"type": "object"}, "example": {"inputs": [_TENSOR]}}},

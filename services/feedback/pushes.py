@@ -10,11 +10,11 @@ from sqlalchemy.exc import DataError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from canari.archive import built_spec
+from canari.archive import Built, built
 from canari.archives import Incoming
 from canari.errors import CanariError, Problem
 from canari.spec import ModelSpec
-from canari.store import rollouts, samples, versions
+from canari.store import references, rollouts, samples, versions
 from canari.types import manifest_digest
 from services.feedback.context import Context, InContext
 from services.feedback.identity import Known, operated
@@ -88,12 +88,12 @@ def add_version(model: str, pushed: VersionIn, operator: Known, context: InConte
         detail = f"There is no archive {pushed.archive}: send it to /api/{spec.name}/archives/{pushed.archive} first."
         raise Problem(404, "unknown-archive", detail) from None
     with stored.file as file:
-        built = _built(file, spec)
-    if pushed.spec_hash not in {None, built.hash}:
-        detail = f"The archive was built with the specification {built.hash}, not with {pushed.spec_hash}."
-        raise Problem(422, "spec-differs", detail, spec_hash=built.hash)
+        found = _built(file, spec)
+    if pushed.spec_hash not in {None, found.spec.hash}:
+        detail = f"The archive was built with the specification {found.spec.hash}, not with {pushed.spec_hash}."
+        raise Problem(422, "spec-differs", detail, spec_hash=found.spec.hash)
     try:
-        number, new = _register(context, built, pushed)
+        number, new = _register(context, found, pushed)
     except DataError as error:
         said = str(error.orig).partition("\n")[0]
         raise Problem(
@@ -134,19 +134,19 @@ def _take(context: Context, incoming: Incoming, spec: ModelSpec) -> bool:
     return known
 
 
-def _built(file: IO[bytes], live: ModelSpec) -> ModelSpec:
+def _built(file: IO[bytes], live: ModelSpec) -> Built:
     """What an archived bento was built with; raises Problem 422 unless it can serve under the live specification."""
     try:
-        built = built_spec(file)
+        found = built(file)
     except CanariError as error:
         raise Problem(422, "not-a-bento", sentence(error)) from None
-    faults = differences(built, live)
+    faults = differences(found.spec, live)
     if faults:
         told = "; ".join(f"{field}: {message}" for field, message in faults)
         detail = f"The bento was built with another specification than {live.name} has here: {told}."
         errors = [{"field": field, "message": message} for field, message in faults]
         raise Problem(422, "spec-differs", detail, errors=errors)
-    return built
+    return found
 
 
 def differences(built: ModelSpec, live: ModelSpec) -> list[tuple[str, str]]:
@@ -170,19 +170,22 @@ def _short(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _register(context: Context, built: ModelSpec, pushed: VersionIn) -> tuple[int, bool]:
+def _register(context: Context, found: Built, pushed: VersionIn) -> tuple[int, bool]:
     digest = None
     if pushed.manifest is not None:
-        if pushed.manifest.get("model") != built.name or not isinstance(pushed.manifest.get("samples"), list):
-            detail = f"The manifest must hold `model`: {built.name!r}, and a list `samples`."
+        if pushed.manifest.get("model") != found.spec.name or not isinstance(pushed.manifest.get("samples"), list):
+            detail = f"The manifest must hold `model`: {found.spec.name!r}, and a list `samples`."
             raise Problem(422, "invalid-request", detail)
         digest = manifest_digest(pushed.manifest)
-        samples.put_manifest(context.engine, digest, built.name, pushed.manifest)
-    return versions.register(
+        samples.put_manifest(context.engine, digest, found.spec.name, pushed.manifest)
+    number, new = versions.register(
         context.engine,
-        built,
+        found.spec,
         archive=pushed.archive,
         metrics=pushed.metrics,
         synthetic=pushed.synthetic,
         manifest_digest=digest,
     )
+    if found.reference:
+        references.put(context.engine, found.spec.name, number, found.reference)
+    return number, new

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from canari.ids import moment_of
-from canari.spec import InputKind, Text
+from canari.spec import InputKind, Retention, Text
 from canari.store.predictions import Recorded, Vote
 from canari.tokens import Scope
 from canari.types import VersionState
@@ -155,6 +155,13 @@ class InputOut(BaseModel):
     max_bytes: int
 
 
+class KeepingOut(BaseModel):
+    """What becomes of the inputs."""
+
+    inputs: Retention = Field(description="Never kept; kept where `x-canari-consent: keep` comes with them; or always.")
+    days: int | None = Field(description="For how long; null where they are never kept.")
+
+
 class ModelOut(BaseModel):
     """A model, as those who use it need to know it."""
 
@@ -165,6 +172,7 @@ class ModelOut(BaseModel):
     labels: list[LabelOut]
     abstain: LabelOut | None = Field(description="The answer of a model that is not certain enough.")
     anonymous: bool = Field(description="Whether visitors may ask without a token.")
+    keeping: KeepingOut
     stable: int | None = Field(description="The version that answers unless a canary does.")
     versions: list[VersionOut] = Field(description="Newest first.")
 

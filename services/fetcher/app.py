@@ -18,8 +18,11 @@ from services.fetcher.fetch import Fetcher, Photo
 from services.web import problems
 from services.web.requests import RequestMetrics, RequestMiddleware, metrics_route
 
-# Who asks, for which version, in which language and trace; all of it for the platform alone.
-_PASSED_ON = ("authorization", "cookie", "x-canari-version", "accept-language", "traceparent", "tracestate")
+# Who asks, for which version, what may be kept, in which language and trace; all of it for the platform alone.
+_PASSED_ON = (
+    *("authorization", "cookie", "x-canari-version", "x-canari-consent", "accept-language"),
+    *("traceparent", "tracestate"),
+)
 _PASSED_BACK = ("content-type", "retry-after", "www-authenticate", "x-canari-version")
 # The gateway bounds a prediction by the specification's own timeout.
 _GATEWAY_SECONDS = 120

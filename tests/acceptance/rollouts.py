@@ -99,7 +99,11 @@ class Operator:
 
     def rollout(self, model: str, number: int) -> dict[str, Any]:
         """All that the platform knows of a rollout."""
-        answer = self._client.get(f"/api/{model}/rollouts/{number}")
+        return self.get(f"/api/{model}/rollouts/{number}")
+
+    def get(self, path: str, **asked: str) -> dict[str, Any]:
+        """What a route answers."""
+        answer = self._client.get(path, params=asked)
         assert answer.is_success, answer.text
         return dict(answer.json())
 

@@ -99,13 +99,14 @@ def engine(postgres: EmbeddedPostgres | GivenPostgres) -> Iterator[Engine]:
 
 def _fill(engine: Engine) -> None:
     spacing = DAYS * 86400 / PREDICTIONS
-    began, part = time.monotonic(), PREDICTIONS // 10
+    began, part = time.monotonic(), PREDICTIONS // 50
     for first in range(1, PREDICTIONS, part):
         with engine.begin() as connection:
             given = {"spacing": spacing, "first": first, "last": first + part - 1}
             connection.execute(text(_PREDICTIONS), given)
-        sys.stdout.write(f"      {first + part - 1:,} predictions stored after {time.monotonic() - began:.0f} s\n")
-        sys.stdout.flush()
+        if (first + part - 1) % (PREDICTIONS // 10) == 0:
+            sys.stdout.write(f"      {first + part - 1:,} predictions stored after {time.monotonic() - began:.0f} s\n")
+            sys.stdout.flush()
     with engine.begin() as connection:
         connection.execute(text(_VOTES), {"spacing": spacing})
         connection.execute(text("UPDATE rollouts SET step_started_at = now() - interval '1 hour' WHERE state = 'open'"))

@@ -54,6 +54,7 @@ class People(Thread):
     samples: Iterable[RawSample]
     rate: float
     models: Collection[str] = ()
+    media_type: str = "application/json"
     answers: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -97,7 +98,7 @@ class People(Thread):
 
     async def _try(self, client: httpx.AsyncClient, model: str, sample: RawSample, person: dict[str, str]) -> None:
         answer = await self._ask(
-            client, "predict", model, f"/api/{model}/predict", person, content=sample.content, kind="application/json"
+            client, "predict", model, f"/api/{model}/predict", person, content=sample.content, kind=self.media_type
         )
         if answer is None or random.random() >= _VOTING:
             return

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from canari.archive import pack
 from canari.packages import Package
 from canari.spec import ModelSpec
 
 
-def archived(spec: ModelSpec, folder: Path, content: bytes = b"a model") -> Path:
+def archived(
+    spec: ModelSpec, folder: Path, content: bytes = b"a model", reference: dict[str, Any] | None = None
+) -> Path:
     """An archive that holds what a bento built with `spec` does, of all that is looked at."""
     artifact = folder / "bento" / "src" / "artifact"
     artifact.mkdir(parents=True, exist_ok=True)
     (artifact / "model.onnx").write_bytes(content)
     (artifact / "spec.json").write_text(json.dumps(spec.document()))
+    if reference is not None:
+        (artifact / "reference.json").write_text(json.dumps(reference))
     return folder / f"{pack(folder / 'bento', folder)}.tar.gz"
 
 

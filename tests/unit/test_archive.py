@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from canari.archive import pack, unpack
+from canari.archive import extract_model, pack, unpack
 from canari.errors import CanariError
 
 
@@ -58,3 +58,22 @@ def test_an_archive_that_would_write_elsewhere_is_refused(tmp_path: Path) -> Non
         unpack(digest, archive, tmp_path / "out" / "bento")
     assert list((tmp_path / "out").iterdir()) == []
     assert not (tmp_path / "out" / "escaped.yaml").exists()
+
+
+def test_the_model_alone_is_taken_out_of_an_archive_that_is_what_it_is_called(tmp_path: Path) -> None:
+    folder = bento(tmp_path / "bento")
+    (folder / "src" / "artifact").mkdir(parents=True, exist_ok=True)
+    (folder / "src" / "artifact" / "model.onnx").write_bytes(b"a model")
+    sha256 = pack(folder, tmp_path / "archives")
+    archive = tmp_path / "archives" / f"{sha256}.tar.gz"
+    with archive.open("rb") as file:
+        extract_model(sha256, file, tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").read_bytes() == b"a model"
+    with archive.open("rb") as file, pytest.raises(CanariError, match="is damaged"):
+        extract_model("0" * 64, file, tmp_path / "other.onnx")
+    (folder / "src" / "artifact" / "model.onnx").unlink()
+    without = pack(folder, tmp_path / "archives")
+    archive = tmp_path / "archives" / f"{without}.tar.gz"
+    with archive.open("rb") as file, pytest.raises(CanariError, match="there is no model in the archive"):
+        extract_model(without, file, tmp_path / "other.onnx")
+    assert not (tmp_path / "other.onnx").exists()

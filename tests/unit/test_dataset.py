@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -177,15 +178,30 @@ def test_a_sample_that_changed_since_it_was_listed_is_refused(tmp_path: Path) ->
         dataset.load(samples, DRIFT, tmp_path, tmp_path / "x.npy")
 
 
-def test_a_sample_that_is_gone_is_named(tmp_path: Path) -> None:
+def test_a_sample_that_is_gone_or_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
     samples = stored(tmp_path)
     (tmp_path / "b").unlink()
-    with pytest.raises(CanariError, match="the sample b cannot be read"):
-        dataset.load(samples, DRIFT, tmp_path, tmp_path / "x.npy")
+    (tmp_path / "c").write_bytes(b"no row")
+    broken = Sample(hashlib.sha256(b"no row").hexdigest(), "above", "g", Path("c"), evaluation=False, source="c")
+    told: list[tuple[str, str]] = []
+    loaded = dataset.load(
+        [broken, *samples], DRIFT, tmp_path, tmp_path / "x.npy", skip=lambda one, why: told.append((one.source, why))
+    )
+    assert (loaded.inputs.tolist(), loaded.labels.tolist(), len(loaded.groups)) == ([[1, 2]], [0], 1)
+    assert [name for name, _ in told] == ["c", "b"]
+    assert told[0][1].startswith("The row is not JSON")
+    assert told[1][1] == "it is gone"
+
+
+def test_class_weights_make_every_label_weigh_the_same() -> None:
+    labels = np.array([0, 0, 0, 1])
+    weights = dataset.class_weights(labels, 3)
+    assert weights.tolist() == pytest.approx([2 / 3, 2, 1])
+    assert weights[labels].sum() == pytest.approx(len(labels))
 
 
 def test_no_samples_cannot_be_loaded(tmp_path: Path) -> None:
-    with pytest.raises(CanariError, match="no samples"):
+    with pytest.raises(CanariError, match="there are no samples to load"):
         dataset.load([], DRIFT, tmp_path, tmp_path / "x.npy")
 
 

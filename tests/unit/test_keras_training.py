@@ -1,10 +1,12 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from canari.dataset import class_weights
 from canari.errors import CanariError
 from canari.family import Examples, TrainingRun
 from canari.keras_models import keras
@@ -92,3 +94,20 @@ def test_nothing_to_validate_on_is_refused(tmp_path: Path) -> None:
     rows = (np.arange(5), np.arange(0))
     with pytest.raises(CanariError, match="too few different samples"):
         fit(network(), examples(), rows, run(tmp_path, Watch()), Schedule(epochs=1, patience=1, batch=16))
+
+
+def test_a_rare_label_weighs_as_much_as_the_others_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Nothing in the inputs tells the labels apart: what is learned is how much each label weighs."""
+    rare = Examples(np.zeros((64, 2), np.float32), (np.arange(64) % 8 == 0).astype(np.int64), np.arange(64))
+    weights, shares = class_weights(rare.labels[ROWS[0]], 2), {}
+    for wanted in ("none", "balanced"):
+        options = {"class_weights": wanted}
+        told = replace(run(tmp_path / wanted, Watch()), options=options, class_weights=weights)
+        model = network()
+        fit(model, rare, ROWS, told, Schedule(epochs=40, patience=40, batch=16))
+        shares[wanted] = float(model.predict_on_batch(rare.inputs[:1])[0, 1])
+    assert shares["none"] == pytest.approx(1 / 8, abs=0.05)
+    assert shares["balanced"] > 0.25
+    odd = replace(run(tmp_path / "odd", Watch()), options={"class_weights": "heavy"})
+    with pytest.raises(CanariError, match="none or balanced, not 'heavy'"):
+        fit(network(), rare, ROWS, odd, Schedule(epochs=1, patience=1, batch=16))

@@ -155,12 +155,13 @@ def test_a_long_log_is_turned_over_at_the_next_start(supervisor: Supervisor, tmp
 
 
 def test_what_takes_requests_ends_first_and_the_database_last() -> None:
-    names = ["postgres", "feedback", "bento-drift-1", "envoy", "portal", "train-drift", "fetcher"]
+    names = ["postgres", "feedback", "bento-drift-1", "envoy", "job-retrain", "portal", "train-drift", "fetcher"]
     assert stopping_order(names) == [
         ["envoy"],
         ["fetcher"],
         ["bento-drift-1"],
         ["train-drift"],
+        ["job-retrain"],
         ["portal"],
         ["feedback"],
         ["postgres"],

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import numpy as np
 
+from canari.measures import refer
 from canari.runtime.files import RUNTIME_FILES
 from canari.spec_file import load_spec
 from canari.tokens import Scope
@@ -26,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 VERSION = 5
 PATH = "/api/drift/predict"
 ROW = {"x1": 3, "x2": 4}
+BINS = [8, 7]
 
 
 def build(home: Path, stage: Path) -> Path:
@@ -37,7 +40,10 @@ def build(home: Path, stage: Path) -> Path:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, copy)
     (stage / "artifact").mkdir()
-    (stage / "artifact/spec.json").write_text(json.dumps(load_spec(ROOT / "bentos/drift").document()))
+    spec = load_spec(ROOT / "bentos/drift")
+    (stage / "artifact/spec.json").write_text(json.dumps(spec.document()))
+    reference = refer(spec.input, [np.array([[0, 0], [1, 9], [2, 1], [4, 2]], np.float32)], {})
+    (stage / "artifact/reference.json").write_text(json.dumps(reference.document()))
     write_row_model(stage / "artifact/model.onnx")
     command = [sys.executable, "-m", "bentoml", "build", "--arg", "family=drift", "--version", "1"]
     built = subprocess.run(

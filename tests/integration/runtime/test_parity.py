@@ -92,7 +92,7 @@ def test_a_hundred_photos_get_the_probabilities_that_keras_own_pipeline_gives(
     trained = model.predict(np.stack([as_trained(photo) for photo in photos]))
     model.export(tmp_path / "model.onnx")
     engine = OnnxEngine(tmp_path / "model.onnx", threads=2)
-    served = np.concatenate([engine.predict(as_served(photo)[None], alone=True) for photo in photos])
+    served = np.concatenate([engine.predict(as_served(photo)[None], alone=True)[0] for photo in photos])
     difference = float(np.abs(trained - served).max())
     print(f"largest difference of a probability on {len(photos)} photos: {difference:.2e}")
     assert difference <= 1e-3

@@ -11,6 +11,7 @@ import pytest
 import tritonclient.http as triton
 
 from tests.integration.runtime.bento import (
+    BINS,
     PATH,
     ROW,
     VERSION,
@@ -43,6 +44,7 @@ def test_a_bento_answers_on_its_socket_and_writes_nothing_into_itself(
         assert served.client.get("/livez").status_code == 200
         assert feedback.wait_for(lambda: len(feedback.rows) == 1)
         assert feedback.rows[0]["id"] == answer.json()["prediction_id"]
+        assert feedback.rows[0]["bins"] == BINS
     assert listing(bento) == before
 
 

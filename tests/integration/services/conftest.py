@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from canari.archives import FolderArchives
+from canari.settings import Layout
 from canari.spec import ModelSpec
 from canari.spec_file import load_spec
 from canari.store import rollouts, versions
@@ -71,6 +72,6 @@ def api(swept_database: Database, cats_dogs: ModelSpec, tmp_path: Path) -> Itera
     versions.put_spec(database.engine, closed)
     archives = tmp_path / "archives"
     archives.mkdir()
-    context = Context(engine=database.engine, key=new_key(), archives=FolderArchives(archives))
+    context = Context(database.engine, new_key(), FolderArchives(archives), Layout(tmp_path))
     with TestClient(create_app(context)) as client:
         yield Api(client, context, database)

@@ -166,7 +166,13 @@ def test_the_photo_goes_to_the_model_and_its_answer_comes_back(site: Site, gatew
             site.url("/cat.jpg"),
             authorization="Bearer secret",
             cookie="canari_session=secret",
-            **{"x-canari-version": "3", "x-request-id": "a-b", "traceparent": "00-1", "x-forwarded-for": "1.2.3.4"},
+            **{
+                "x-canari-version": "3",
+                "x-canari-consent": "keep",
+                "x-request-id": "a-b",
+                "traceparent": "00-1",
+                "x-forwarded-for": "1.2.3.4",
+            },
         )
     assert (answer.status_code, answer.json()) == (200, {"answer": "cat"})
     assert (answer.headers["x-canari-version"], answer.headers["x-request-id"]) == ("3", "a-b")
@@ -179,7 +185,7 @@ def test_the_photo_goes_to_the_model_and_its_answer_comes_back(site: Site, gatew
         "x-canari-version": "3",
         "content-type": "image/jpeg",
     }
-    assert (told["x-request-id"], told["traceparent"]) == ("a-b", "00-1")
+    assert (told["x-request-id"], told["traceparent"], told["x-canari-consent"]) == ("a-b", "00-1", "keep")
     assert "x-forwarded-for" not in told
     [(_, shown)] = site.asked
     assert shown.keys() == {"host", "user-agent", "accept", "accept-encoding", "connection", "body"}

@@ -1,21 +1,23 @@
 import gzip
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from canari.archives import ArchivesAwayError, FolderArchives, Stored
+from canari.measures import refer
 from canari.spec import ModelSpec
-from canari.store import tables, versions
+from canari.store import references, tables, versions
 from canari.tokens import Scope
 from canari.types import VersionState, manifest_digest
 from services.feedback.app import create_app
-from services.feedback.context import Context
 from tests.integration.bentos import archived
 from tests.integration.services.conftest import Api
 
@@ -57,6 +59,19 @@ def test_a_pushed_version_gets_the_next_number_once_and_its_archive_is_handed_to
     assert versions.live_specs(api.context.engine)["cats_dogs"] == cats_dogs
     fetched = api.client.get(f"/internal/bentos/{digest(content)}", headers=api.bento(version=2))
     assert (fetched.content, fetched.headers["content-length"]) == (content, str(len(content)))
+
+
+def test_where_a_pushed_versions_inputs_lie_is_kept_with_it(api: Api, cats_dogs: ModelSpec, tmp_path: Path) -> None:
+    photos = np.random.default_rng(0).uniform(0, 255, (60, 9, 9, 3)).astype(np.float32)
+    reference = refer(cats_dogs.input, [photos], {"cat": 5, "dog": 7})
+    content = archived(cats_dogs, tmp_path, reference=reference.document()).read_bytes()
+    put(api, content)
+    assert [add(api, digest(content)).json() for _ in range(2)] == [{"number": 2}] * 2
+    assert references.read(api.context.engine, "cats_dogs", 2) == reference
+    assert references.read(api.context.engine, "cats_dogs", 1) is None
+    refused = put(api, archived(cats_dogs, tmp_path / "other", reference={"view": "dreams"}).read_bytes())
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:canari:problem:not-a-bento")
+    assert "not a reference of inputs" in refused.json()["detail"]
 
 
 def test_another_archive_is_another_version_which_the_list_shows_with_how_good_it_is(
@@ -129,7 +144,7 @@ def test_what_is_no_bento_is_refused(api: Api, content: bytes, told: str) -> Non
 
 
 def test_an_archive_over_the_limit_is_refused_whether_its_length_was_declared_or_not(api: Api, tmp_path: Path) -> None:
-    context = Context(api.context.engine, api.context.key, FolderArchives(tmp_path / "few"), archive_max_bytes=1000)
+    context = replace(api.context, archives=FolderArchives(tmp_path / "few"), archive_max_bytes=1000)
     url, headers = f"/api/cats_dogs/archives/{digest(bytes(2000))}", api.token(Scope.OPERATE)
 
     def blocks() -> Iterator[bytes]:
@@ -191,7 +206,7 @@ class Away(FolderArchives):
 
 def test_while_the_bucket_is_away_answers_say_when_to_come_back(api: Api, cats_dogs: ModelSpec, tmp_path: Path) -> None:
     content = archived(cats_dogs, tmp_path / "bento").read_bytes()
-    context = Context(api.context.engine, api.context.key, Away(tmp_path))
+    context = replace(api.context, archives=Away(tmp_path))
     headers = api.token(Scope.OPERATE)
     with TestClient(create_app(context)) as client:
         answers = [

@@ -1,10 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from fastapi.testclient import TestClient
 
 from canari.store import access
 from canari.tokens import SESSION_COOKIE, Scope
 from services.feedback.app import create_app
-from services.feedback.context import Context
 from tests.integration.services.conftest import Api
 
 ADA = {"name": "ada", "password": "correct horse"}
@@ -48,7 +49,7 @@ def test_the_cookie_is_hidden_from_scripts_and_other_sites_and_secure_where_set(
     plain = ada.client.post("/api/session", json=ADA).headers["set-cookie"]
     assert {"HttpOnly", "SameSite=lax", "Path=/", "Max-Age=43200"} <= set(plain.split("; "))
     assert "Secure" not in plain
-    context = Context(ada.context.engine, ada.context.key, ada.context.archives, secure_cookies=True)
+    context = replace(ada.context, secure_cookies=True)
     with TestClient(create_app(context)) as client:
         assert "Secure" in client.post("/api/session", json=ADA).headers["set-cookie"].split("; ")
 

@@ -1,6 +1,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from fastapi import APIRouter
@@ -11,12 +12,12 @@ from sqlalchemy import text
 from canari import __version__
 from canari.launch.postgres import OWNER, EmbeddedPostgres
 from canari.spec import RESERVED_NAMES, ModelSpec
-from canari.store import feedback, predictions, rollouts, versions
+from canari.store import feedback, hours, predictions, rollouts, versions
 from canari.store.engine import connect
 from canari.tokens import Scope
 from canari.types import Feedback
 from services.feedback.app import create_app
-from services.feedback.context import Cached, Context
+from services.feedback.context import Cached
 from tests.conftest import GivenPostgres
 from tests.integration.services.conftest import Api
 from tests.integration.store.samples_of import prediction
@@ -48,6 +49,7 @@ def test_the_status_tells_how_each_model_does(api: Api, cats_dogs: ModelSpec) ->
     rows = [prediction(seq) for seq in (1, 2, 5)]
     predictions.append(engine, "cats_dogs", 1, rows)
     feedback.put(engine, Feedback(rows[0].id, "cats_dogs", "ada", right=True, label=None, comment=None))
+    hours.sweep(engine)
     status = api.client.get("/api/status").json()
     assert status["version"] == __version__
     cats, drift = status["models"]
@@ -96,7 +98,7 @@ def test_health_and_the_protocols_metadata_answer(api: Api) -> None:
 def test_the_database_status_names_version_schema_and_size(api: Api) -> None:
     found = api.client.get("/api/status/db").json()
     assert found["reachable"] is True
-    assert found["schema_revision"] == "0003"
+    assert found["schema_revision"] == "0004"
     assert int(found["server_version"].split(".")[0]) >= 15
     assert found["size_bytes"] > 1_000_000
 
@@ -135,7 +137,7 @@ def test_what_is_not_there_is_said_as_problem_details(api: Api, method: str, url
 
 
 def test_a_fault_of_ours_is_a_plain_500_that_tells_nothing_of_the_inside(api: Api) -> None:
-    app = create_app(Context(api.context.engine, api.context.key, api.context.archives))
+    app = create_app(replace(api.context))
     broken = APIRouter()
 
     @broken.get("/broken")

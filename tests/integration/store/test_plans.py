@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from canari.launch.postgres import EmbeddedPostgres
-from canari.store import access, cohorts, evidence, feedback, predictions, rollouts, versions
+from canari.store import access, cohorts, evidence, feedback, hours, predictions, rollouts, versions
 from canari.store.engine import connect
 from canari.types import Evidence, Feedback
 from tests.conftest import GivenPostgres, fresh_database
@@ -123,7 +123,9 @@ QUERIES: dict[str, Callable[[Engine, UUID], object]] = {
     "page of a person": lambda engine, one: predictions.page(engine, "cats_dogs", before=one, subject="visitor:42"),
     "newest of a person": lambda engine, _: predictions.page(engine, "cats_dogs", subject="visitor:42"),
     "losses": lambda engine, _: predictions.losses(engine, "cats_dogs"),
-    "summary": lambda engine, _: feedback.summary(engine, "cats_dogs", DAY_AGO),
+    "summaries": lambda engine, _: hours.summaries(engine, datetime.now(UTC)),
+    "history": lambda engine, _: hours.history(engine, "cats_dogs", DAY_AGO),
+    "late votes": lambda engine, _: hours.sweep(engine),
     "vote": lambda engine, one: feedback.put(engine, Feedback(one, "cats_dogs", "ada", True, None, None)),
     "rows in": lambda engine, _: predictions.append(engine, "cats_dogs", 1, [prediction(1)]),
     "revoked tokens": lambda engine, _: access.revoked(engine),

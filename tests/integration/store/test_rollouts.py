@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from canari.errors import CanariError
 from canari.spec import ModelSpec
 from canari.spec_file import load_spec
-from canari.store import decisions, feedback, predictions, rollout_views, rollouts, versions
+from canari.store import decisions, feedback, hours, predictions, rollout_views, rollouts, versions
 from canari.store.rollout_rows import Grounds
 from canari.types import Desired, Feedback, Rollout, RolloutMode, RolloutState
 from tests.conftest import ROOT, Database
@@ -309,6 +309,7 @@ def test_a_rollout_is_shown_with_its_evidence_summed_and_what_is_to_be_expected(
     made = [prediction(seq) for seq in range(4)]
     predictions.append(engine, "drift", 1, made)
     feedback.put(engine, Feedback(made[0].id, "drift", "eve", True, None, None))
+    hours.sweep(engine)
     found = rollout_views.detail(engine, "drift", opened.id)
     assert [(t.step, t.version, t.metric, t.n, t.bad) for t in found.evidence] == [
         (1, 2, "errors", 30, 3),

@@ -122,7 +122,7 @@ def test_to_scale_replaces_no_pod() -> None:
 def test_what_a_running_version_follows_replaces_its_pods() -> None:
     assert deployment(made(spec()))["template"] != deployment(made(spec(timeout="20s")))["template"]
     live = json.loads(serving_env(made(spec()))["CANARI_SPEC"])
-    assert set(live) == {"name", "access", "abstain", "serving"}
+    assert set(live) == {"name", "access", "abstain", "serving", "data"}
     assert not {"replicas", "resources"} & live["serving"].keys()
 
 
