@@ -6,44 +6,23 @@ tables when the first step looks for it, or arrives later, finds the tombstone, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row, Text, bindparam, func, insert, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY, BIGINT
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 
-from canari.ids import first_id, moment_of
+from canari.ids import first_id
 from canari.store import tables as t
+from canari.store.latecomers import LOCK, HashOf
 from canari.tombstones import ERASED, Tombstone, pseudonym, tombstone
-from canari.types import Prediction
 
-HashOf = Callable[[str], str]
-
-_LOCK = 0x0CA7E2A5
 _CHUNK = 5000
-_HOLD_OFF = text("SELECT pg_advisory_xact_lock_shared(:key)")
 _ALONE = text("SELECT pg_advisory_xact_lock(:key)")
 _NEXT_MILLISECOND = text("SELECT date_trunc('milliseconds', clock_timestamp()) + interval '1 millisecond'")
-
-# A row may be sent twice, so only places in the count that were not reached yet count: a recorder sends in order.
-_BEGIN_COUNT = text("""
-    INSERT INTO recorders (id, model, version, received, highest)
-    SELECT DISTINCT id, :model, CAST(:version AS integer), 0, 0 FROM unnest(:ids) AS id ORDER BY id
-    ON CONFLICT DO NOTHING
-""").bindparams(bindparam("ids", type_=ARRAY(PG_UUID)))
-_COUNT = text("""
-    UPDATE recorders SET
-        received = received + (SELECT count(*) FROM unnest(:ids, :places) AS d (id, seq)
-                               WHERE d.id = recorders.id AND d.seq > recorders.highest),
-        highest = greatest(highest, (SELECT max(seq) FROM unnest(:ids, :places) AS d (id, seq)
-                                     WHERE d.id = recorders.id)),
-        seen_at = now()
-    WHERE id = ANY(:ids) AND model = :model AND version = :version
-""").bindparams(bindparam("ids", type_=ARRAY(PG_UUID)), bindparam("places", type_=ARRAY(BIGINT)))
 
 # What is counted stays: when, by which version, what was answered. Each row keeps a request id of its own, for pairs
 # of an answer and its copy are found by it.
@@ -123,7 +102,7 @@ class Erasure:
 def bury(engine: Engine, subject_hash: str, requested_by: str, *, access: bool, reason: str | None = None) -> Tombstone:
     """Put a subject's tombstone: from when this returns, nothing it did before comes in any more."""
     with engine.begin() as connection:
-        connection.execute(_ALONE, {"key": _LOCK})
+        connection.execute(_ALONE, {"key": LOCK})
         moment = connection.execute(_NEXT_MILLISECOND).scalar_one()
         one = tombstone(subject_hash, moment, requested_by, access=access)
         _insert(connection, one, reason)
@@ -133,44 +112,12 @@ def bury(engine: Engine, subject_hash: str, requested_by: str, *, access: bool, 
 def put_back(engine: Engine, tombstones: Iterable[Tombstone]) -> int:
     """Put the tombstones that a restored database lacks: they are open again. Returns how many."""
     with engine.begin() as connection:
-        connection.execute(_ALONE, {"key": _LOCK})
+        connection.execute(_ALONE, {"key": LOCK})
         known = set(connection.execute(select(t.erasures.c.id)).scalars())
         lacking = [one for one in tombstones if one.id not in known]
         for one in lacking:
             _insert(connection, one)
     return len(lacking)
-
-
-def late(connection: Connection, hash_of: HashOf, made: Sequence[tuple[UUID, str]]) -> set[UUID]:
-    """Those of these predictions (id, subject) whose subject was erased after they were made.
-
-    Holds new erasures off until the transaction ends.
-    """
-    connection.execute(_HOLD_OFF, {"key": _LOCK})
-    if not made:
-        return set()
-    e = t.erasures.c
-    earliest = moment_of(min(identifier for identifier, _ in made))
-    query = select(e.subject_hash, func.max(e.erased_before)).where(e.erased_before > earliest).group_by(e.subject_hash)
-    firsts = {subject: first_id(moment) for subject, moment in connection.execute(query)}
-    if not firsts:
-        return set()
-    hashes = {subject: hash_of(subject) for subject in {subject for _, subject in made}}
-    return {one for one, subject in made if hashes[subject] in firsts and one < firsts[hashes[subject]]}
-
-
-def sift(
-    connection: Connection, hash_of: HashOf, model: str, version: int, rows: Sequence[Prediction]
-) -> Sequence[Prediction]:
-    """Rows without those of erased subjects, which count as received: their recorders' counts get no hole."""
-    out = late(connection, hash_of, [(row.id, row.subject) for row in rows])
-    if not out:
-        return rows
-    dropped = [row for row in rows if row.id in out]
-    of = {"model": model, "version": version, "ids": [row.recorder for row in dropped]}
-    connection.execute(_BEGIN_COUNT, of)
-    connection.execute(_COUNT, {**of, "places": [row.seq for row in dropped]})
-    return [row for row in rows if row.id not in out]
 
 
 def erase_predictions(connection: Connection, one: Tombstone, subject: str) -> Mapping[str, int]:

@@ -17,9 +17,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from canari.blobs import Blobs, Listed, inputs_folder
 from canari.spec import Retention
-from canari.store import erasures
+from canari.store import latecomers
 from canari.store import tables as t
-from canari.store.erasures import HashOf
+from canari.store.latecomers import HashOf
 
 ROOT = "inputs"
 _BATCH = 500
@@ -93,7 +93,7 @@ def keep(
     """
     folder = inputs_folder(arrived.model, arrived.subject)
     with engine.begin() as connection:
-        if erasures.late(connection, hash_of, [(arrived.prediction_id, arrived.subject)]):
+        if latecomers.late(connection, hash_of, [(arrived.prediction_id, arrived.subject)]):
             return None
         connection.execute(_HOLD, {"folder": folder})
         values = {field.name: getattr(arrived, field.name) for field in fields(Arrived)}

@@ -13,9 +13,9 @@ from uuid import UUID
 from sqlalchemy import Engine, and_, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 
-from canari.store import erasures
+from canari.store import latecomers
 from canari.store import tables as t
-from canari.store.erasures import HashOf
+from canari.store.latecomers import HashOf
 from canari.types import Prediction, RequestKind
 
 _COLUMNS = tuple(field.name for field in fields(Prediction))
@@ -81,7 +81,7 @@ def append(
     head = f"{_copy_text(model)}\t{version}\t"
     with engine.begin() as connection:
         if hash_of is not None:
-            rows = erasures.sift(connection, hash_of, model, version, rows)
+            rows = latecomers.sift(connection, hash_of, model, version, rows)
         lines = (head + "\t".join(_copy_text(getattr(row, name)) for name in _COLUMNS) for row in rows)
         connection.execute(text(_STAGE))
         psycopg2_connection: Any = connection.connection.dbapi_connection

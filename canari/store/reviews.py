@@ -20,9 +20,10 @@ from canari.blobs import Blobs, samples_folder
 from canari.dataset import group_of, held_out
 from canari.errors import Problem
 from canari.spec import ModelSpec
-from canari.store import erasures, inputs
+from canari.store import inputs, latecomers
 from canari.store import tables as t
 from canari.store.inputs import KeptInput
+from canari.store.latecomers import HashOf
 from canari.store.queue import guess
 from canari.types import Origin, Review
 
@@ -62,7 +63,7 @@ class Reviewed:
 
 
 def review(
-    engine: Engine, blobs: Blobs, spec: ModelSpec, prediction_id: UUID, word: Word, *, hash_of: erasures.HashOf
+    engine: Engine, blobs: Blobs, spec: ModelSpec, prediction_id: UUID, word: Word, *, hash_of: HashOf
 ) -> Reviewed:
     """Take a person's word on a consented input; the last word holds, until a version has learned from it.
 
@@ -128,9 +129,9 @@ def _group(spec: ModelSpec, content: bytes) -> str:
         raise Problem(409, "unreadable", "This photo cannot be read, so nothing can learn from it.") from None
 
 
-def _hold(connection: Connection, kept: KeptInput, hash_of: erasures.HashOf) -> Row[Any]:
+def _hold(connection: Connection, kept: KeptInput, hash_of: HashOf) -> Row[Any]:
     """The input's row, which nobody changes or erases until the transaction ends; raises Problem 404."""
-    late = erasures.late(connection, hash_of, [(kept.prediction_id, kept.subject)])
+    late = latecomers.late(connection, hash_of, [(kept.prediction_id, kept.subject)])
     row = connection.execute(select(t.inputs).where(_is(kept)).with_for_update()).one_or_none()
     if late or row is None:
         raise _unknown(kept.model, kept.prediction_id)

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from canari.errors import Problem
 from canari.ids import first_id
 from canari.store import predictions
-from canari.store.erasures import HashOf
+from canari.store.latecomers import HashOf
 from canari.types import Prediction
 
 MOST_BYTES = 64 * 2**20

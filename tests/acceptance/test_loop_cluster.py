@@ -181,10 +181,10 @@ def _alert(release: Release) -> str | None:
 
 def _job(operator: Operator, state: str) -> dict[str, Any] | None:
     """The newest retraining in that state."""
-    found = operator.get(f"/api/{MODEL}/jobs", kind="retrain", state=state)["jobs"]
-    failed = operator.get(f"/api/{MODEL}/jobs", kind="retrain", state="failed")["jobs"]
-    assert not failed, failed
-    return dict(found[0]) if found else None
+    asked_for = [one for one in operator.get(f"/api/{MODEL}/jobs", kind="retrain")["jobs"] if one["model"] == MODEL]
+    assert all(one["state"] != "failed" for one in asked_for), asked_for
+    found = next((one for one in asked_for if one["state"] == state), None)
+    return operator.get(f"/api/{MODEL}/jobs/{found['id']}") if found else None
 
 
 def _settled(operator: Operator, number: int) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from canari.errors import CanariError
 from canari.ids import new_id
 from canari.settings import Layout
 from canari.spec_file import load_spec
-from canari.store import access, erasures, feedback, inputs, predictions, samples, versions
+from canari.store import access, erasures, feedback, inputs, latecomers, predictions, samples, versions
 from canari.store import tables as t
 from canari.store.inputs import Arrived
 from canari.tokens import Scope, Verifier, issue, new_key, public_pem
@@ -304,7 +304,7 @@ def test_rows_on_their_way_in_are_waited_for_and_later_ones_find_the_tombstone(w
     hash_of = world.eraser.tombstones.hash
     rows = [prediction(seq, subject=ADA, recorder=uuid4()) for seq in (1, 2)]
     with world.engine.connect() as connection, connection.begin():
-        assert erasures.late(connection, hash_of, [(rows[0].id, ADA)]) == set()
+        assert latecomers.late(connection, hash_of, [(rows[0].id, ADA)]) == set()
         begun: list[Any] = []
         burying = threading.Thread(target=lambda: begun.append(world.eraser.begin(ADA, "x")))
         burying.start()
@@ -313,7 +313,7 @@ def test_rows_on_their_way_in_are_waited_for_and_later_ones_find_the_tombstone(w
     burying.join(10)
     assert begun
     with world.engine.connect() as connection, connection.begin():
-        assert erasures.late(connection, hash_of, [(row.id, ADA) for row in rows]) == {row.id for row in rows}
+        assert latecomers.late(connection, hash_of, [(row.id, ADA) for row in rows]) == {row.id for row in rows}
 
 
 def test_an_erasure_waits_for_a_training_whose_files_hold_its_samples(world: World) -> None:
