@@ -304,6 +304,17 @@ class DataPolicy(_Part):
     retain_days: int = Field(default=30, ge=1, le=3650, description="Days after which a kept input is erased.")
 
 
+class Training(_Part):
+    """How a version is trained, by whomever and whatever asks for it."""
+
+    options: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")], str] = Field(
+        default_factory=dict,
+        description="Options of the family's training, as `canari train --option KEY=VALUE` gives them; those given "
+        "with a command or a job win.",
+        examples=[{"epochs": "40"}],
+    )
+
+
 class Evaluation(_Part):
     """How a version is measured before it may serve."""
 
@@ -331,6 +342,7 @@ class ModelSpec(_Part):
     canary: Canary = Field(default_factory=Canary, description="How a new version gets its traffic.")
     triggers: Triggers = Field(default_factory=Triggers, description="When the model is trained again.")
     data: DataPolicy = Field(default_factory=DataPolicy, description="What may be kept and learned from.")
+    training: Training = Field(default_factory=Training, description="How a version is trained.")
     evaluation: Evaluation = Field(default_factory=Evaluation, description="How a version is measured.")
     access: Access = Field(default_factory=Access, description="Who may ask.")
 

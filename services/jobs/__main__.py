@@ -68,7 +68,7 @@ def train(
     with _database(settings) as engine, reporting() as report:
         registry = Registry(lineage_url(settings), settings.layout.mlflow)
         kept = archives(settings.archives_url, settings.layout.archives)
-        order = Order(seed, data, generate, options)
+        order = Order(seed, data, generate, {**family.spec.training.options, **options})
         try:
             outcome = train_version(engine, settings.layout, kept, family, order, registry, report)
         except KeyboardInterrupt:
@@ -92,7 +92,8 @@ def pack(
     if demo == (data is not None):
         raise CanariError("a package is trained on --data DIR or, with --demo, on synthetic samples: choose one")
     family = find_family(Settings().families_dir, model)
-    order = Order(seed, data, _DEMO_SAMPLES if demo else None, {"epochs": str(_DEMO_EPOCHS)} if demo else {})
+    options = {**family.spec.training.options, **({"epochs": str(_DEMO_EPOCHS)} if demo else {})}
+    order = Order(seed, data, _DEMO_SAMPLES if demo else None, options)
     with reporting() as report:
         package = pack_version(family, order, to, report)
     accuracy = package.evaluation.document()["accuracy"]

@@ -180,7 +180,8 @@ class Retraining:
 
     def _order(self) -> Order:
         given = self._job.arguments
-        options = {**given.get("options", {}), **self._running.facts.get("tuned", {})}
+        always, tuned = self._family.spec.training.options, self._running.facts.get("tuned", {})
+        options = {**always, **given.get("options", {}), **tuned}
         return Order(seed=int(given.get("seed", 0)), options=options)
 
     def _tuned(self, order: Order, manifest: Manifest) -> Order:

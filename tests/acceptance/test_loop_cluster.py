@@ -49,6 +49,8 @@ _RULES: dict[str, Any] = {
             "satisfaction": {"margin": 0.2, "age": "10s"},
         },
     },
+    # On the platform's volume, where the team has put it.
+    "training": {"options": {"base_weights": "/data/weights/mobilenet.npz"}},
     "evaluation": {"threshold": 0.4},
 }
 _OPTIONS = {
@@ -89,15 +91,16 @@ def release() -> Iterator[Release]:
 
 @dataclass(frozen=True)
 class Photos:
-    """What people ask about, and the folder of what the team adds."""
+    """What people ask about, the folder of what the team adds, and the base that it trains a head on."""
 
     asked: Sequence[RawSample]
     added: Path
+    weights: Path
 
 
 @pytest.fixture(scope="module")
 def photos(real_data: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Photos:
-    assert real_data is not None, "set CANARI_TEST_DATA to the folder that holds cats_dogs/"
+    assert real_data is not None, "set CANARI_TEST_DATA to the folder that holds cats_dogs/ and weights/"
     folder = tmp_path_factory.mktemp("photos")
     asked_about = []
     for label in ("cat", "dog"):
@@ -107,13 +110,14 @@ def photos(real_data: Path | None, tmp_path_factory: pytest.TempPathFactory) -> 
                 shutil.copy(file, folder / label)
             else:
                 asked_about.append(RawSample(file.read_bytes(), label, file.name))
-    return Photos(asked_about, folder)
+    return Photos(asked_about, folder, real_data / "weights" / "mobilenet_v2_0.35_224_imagenet_notop.npz")
 
 
 def test_unhappy_users_end_with_a_better_version_by_themselves(
     release: Release, photos: Photos, tmp_path: Path, figures: Figures
 ) -> None:
     operator = _operator(release)
+    _put_weights(release, photos.weights)
     _add_first_version(release, operator, tmp_path)
     people = People(release.url(), _forever(photos.asked), RATE, models=(MODEL,), media_type="image/jpeg")
     people.start()
@@ -150,6 +154,12 @@ def test_unhappy_users_end_with_a_better_version_by_themselves(
 def _operator(release: Release) -> Operator:
     secret = release.kubectl.json("get", "secret", f"{release.name}-secrets")["data"]["admin-password"]
     return Operator(release.url(), "admin", base64.b64decode(secret).decode())
+
+
+def _put_weights(release: Release, weights: Path) -> None:
+    pod = release.kubectl.items("pods", "--selector=app.kubernetes.io/component=feedback")[0]["metadata"]["name"]
+    release.kubectl("exec", pod, "--", "mkdir", "-p", "/data/weights")
+    release.kubectl("cp", str(weights), f"{pod}:/data/weights/mobilenet.npz")
 
 
 def _add_first_version(release: Release, operator: Operator, folder: Path) -> None:

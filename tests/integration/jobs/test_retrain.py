@@ -181,6 +181,19 @@ def test_what_vanished_is_left_out_and_told_and_what_is_missing_altogether_is_re
     )
 
 
+def test_the_specifications_options_hold_for_every_training_and_those_given_win(trained: Workshop) -> None:
+    trained.rewrite(
+        "model.yaml", "access: {anonymous: true}\n", "access: {anonymous: true}\ntraining: {options: {ridge: '0.5'}}\n"
+    )
+    versions.put_spec(trained.engine, trained.family.spec)
+    by_hand(trained)
+    by_hand(trained, options={"ridge": "0.25"})
+    done = trained.run("train", "line", "--json")
+    assert done.returncode == 0, done.stderr
+    ridges = {v.number: v.metrics["training"]["ridge"] for v in versions.versions(trained.engine, "line")}
+    assert {number: ridges[number] for number in (2, 3, 4)} == {2: 0.5, 3: 0.25, 4: 0.5}
+
+
 def test_a_familys_options_are_tuned_where_that_is_asked_for(trained: Workshop) -> None:
     job = by_hand(trained, tune=3)
     assert job.state is JobState.DONE
