@@ -54,7 +54,7 @@ def test_compose_gives_canari_no_more_than_a_cluster_would() -> None:
 
 def test_skaffold_builds_each_image_from_the_target_of_its_name() -> None:
     artifacts = {one["image"]: one["docker"]["target"] for one in SKAFFOLD["build"]["artifacts"]}
-    assert artifacts == {f"canari/{target}": target for target in ("platform", "runtime", "lineage")}
+    assert artifacts == {f"canari/{target}": target for target in ("platform", "trainer", "runtime", "lineage")}
     assert set(artifacts.values()) <= TARGETS
 
 

@@ -59,7 +59,7 @@ def test_a_library_that_is_left_out_is_missed_where_it_is_needed() -> None:
 
 
 def test_every_extra_that_the_images_install_is_declared() -> None:
-    assert set(re.findall(r"--extra (\S+)", DOCKERFILE)) == EXTRAS.keys() - {"dev"}
+    assert set(re.findall(r"--extra (\S+)", DOCKERFILE)) == EXTRAS.keys() - {"dev", "prefect"}
 
 
 def test_every_image_runs_as_nobody_and_names_what_it_is() -> None:
