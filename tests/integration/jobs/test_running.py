@@ -21,7 +21,7 @@ from services.jobs.running import LEASE, Refused, Running, holder, run
 from tests.conftest import ROOT, Database
 
 _RUNNER = """
-import sys, time
+import signal, sys, time
 from canari.store import jobs
 from canari.store.engine import connect
 from canari.types import JobKind
@@ -34,6 +34,8 @@ def work(running):
     print("noted", flush=True)
     time.sleep(60)
 
+# A shell in the background has its children ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 engine = connect(sys.argv[1], pool=1)
 run(engine, jobs.take(engine, JobKind.RETRAIN, holder=holder(), lease=LEASE), work, lambda *_: None)
 """
