@@ -29,8 +29,8 @@ PREDICTIONS = 10_000_000 if FULL else 1_000_000
 MODELS = 10
 DAYS = 14
 LOOKS = 200
-# A machine that CI shares with others is slower at times.
-BAR = 5.0 if FULL else 7.0
+# A machine that CI shares with others is half as fast at times: the same code took 4.3 ms and 9.4 ms on one of them.
+BAR = 5.0 if FULL else 15.0
 SPEC = load_spec(ROOT / "bentos" / "drift")
 NAMES = [f"model_{place}" for place in range(MODELS)]
 
