@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from canari.errors import CanariError, Problem
 from canari.family import Array, Examples, Family
 from canari.phash import perceptual_hash
-from canari.spec import InputKind
+from canari.spec import InputKind, ModelSpec
 from canari.types import Manifest, Origin, Sample, manifest_digest
 
 _HELD_OUT = "canari evaluation set"
@@ -49,22 +49,36 @@ def sample(content: bytes, label: str, path: Path, source: str, family: Family) 
     if label not in family.spec.labels:
         raise Problem(422, "unknown-label", f"{label!r} is not one of the labels {', '.join(family.spec.labels)}")
     family.decode(content)
-    group = group_of(content, family.spec.input.kind)
-    evaluation = held_out(group, family.spec.evaluation.share)
-    return Sample(hashlib.sha256(content).hexdigest(), label, group, path, evaluation, source)
+    return described(content, label, path, source, family.spec)
 
 
-def read_folder(folder: Path, family: Family, progress: Progress = lambda _done, _total: None) -> Found:
-    """Read a folder that holds a folder of files per label. What cannot be used is skipped and named, never fatal."""
+def described(content: bytes, label: str, path: Path, source: str, spec: ModelSpec) -> Sample:
+    """An example that is known to be readable and of one of the labels: its group, and so its side, for ever."""
+    group = group_of(content, spec.input.kind)
+    return Sample(
+        hashlib.sha256(content).hexdigest(), label, group, path, held_out(group, spec.evaluation.share), source
+    )
+
+
+def labelled_files(folder: Path, labels: Collection[str]) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
+    """The files of a folder that holds a folder per label, each with its label; and what else is there, with why.
+
+    Raises CanariError where it is no folder.
+    """
     if not folder.is_dir():
         raise CanariError(f"{folder} is not a folder; it should hold a folder of files for each label")
-    labels = family.spec.labels
-    skipped = [
+    strange = [
         (entry.name, f"not in a label's folder; the labels are {', '.join(labels)}")
         for entry in sorted(folder.iterdir())
         if entry.name not in labels or not entry.is_dir()
     ]
     files = [(label, file) for label in labels for file in sorted((folder / label).rglob("*")) if file.is_file()]
+    return files, strange
+
+
+def read_folder(folder: Path, family: Family, progress: Progress = lambda _done, _total: None) -> Found:
+    """Read a folder that holds a folder of files per label. What cannot be used is skipped and named, never fatal."""
+    files, skipped = labelled_files(folder, family.spec.labels)
     samples: dict[str, Sample] = {}
     contested: set[str] = set()
     for done, (label, file) in enumerate(files, start=1):

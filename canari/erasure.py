@@ -6,10 +6,8 @@ with. What is left of the person is then found by their hash, for nothing else o
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +24,7 @@ from canari.settings import Layout
 from canari.store import erasures, inputs
 from canari.store.engine import connect
 from canari.tombstones import Tombstone, Tombstones, is_pseudonym
+from canari.training_lock import training_alone
 
 ISSUER = "canari/erasure"
 _TYPE = "canari-erasure+jwt"
@@ -151,7 +150,7 @@ class Eraser:
 
     def _forget_training(self, model: str) -> bool:
         """Delete what killed trainings of a model left, decoded samples among it; False while one is running."""
-        with _alone(self.layout, model) as held:
+        with training_alone(self.layout, model) as held:
             if held:
                 shutil.rmtree(self.layout.training / model, ignore_errors=True)
         return held
@@ -216,19 +215,6 @@ def verify(public_key: Ed25519PublicKey, certificate: Mapping[str, Any]) -> None
 def is_of(certificate: Mapping[str, Any], subject: str, tombstones: Tombstones) -> bool:
     """Whether a certificate is about a subject; the platform's salt is needed to tell."""
     return bool(certificate.get("subject_hash") == tombstones.hash(subject))
-
-
-@contextmanager
-def _alone(layout: Layout, model: str) -> Iterator[bool]:
-    """Whether no training of a model runs, nor begins meanwhile."""
-    layout.training.mkdir(parents=True, exist_ok=True)
-    with (layout.training / f"{model}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 def _text(moment: datetime) -> str:

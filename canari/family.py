@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -66,6 +66,15 @@ class TrainingRun:
     report: Callable[[str, int, int, Mapping[str, float]], None]
     options: Mapping[str, str] = field(default_factory=dict)
     class_weights: NDArray[np.float64] | None = None
+
+
+def parse_options(pairs: Iterable[str]) -> dict[str, str]:
+    """A training's options as a command line gives them, each KEY=VALUE; raises CanariError."""
+    given = list(pairs)
+    wrong = [pair for pair in given if "=" not in pair]
+    if wrong:
+        raise CanariError(f"an option is written KEY=VALUE, not {wrong[0]!r}")
+    return dict(pair.split("=", 1) for pair in given)
 
 
 class TrainedModel(Protocol):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from canari.errors import CanariError
+from canari.dataset import labelled_files
 from canari.remote import RefusedError, checked
 
 AT_A_TIME = 4
@@ -53,15 +53,10 @@ def send(client: httpx.Client, model: str, folder: Path, progress: Progress = la
     Sending it again goes on where it stopped. Raises CanariError where the folder is none, RefusedError where one may
     not send, httpx.TransportError where the platform stays away.
     """
-    if not folder.is_dir():
-        raise CanariError(f"{folder} is not a folder; it should hold a folder of files for each label")
     labels = list(checked(client.get(f"/api/{model}/samples"))["labels"])
-    files, outcome = _files(folder, labels), Sent()
-    outcome.refused = [
-        (entry.name, f"not in a label's folder; the labels are {', '.join(labels)}")
-        for entry in sorted(folder.iterdir())
-        if entry.name not in labels or not entry.is_dir()
-    ]
+    found, strange = labelled_files(folder, labels)
+    files = [_File(path, label, path.relative_to(folder).as_posix()) for label, path in found]
+    outcome = Sent(refused=strange)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         for done, (file, result) in enumerate(_each(pool, client, model, files), start=1):
             if result is _Outcome.SENT:
@@ -72,15 +67,6 @@ def send(client: httpx.Client, model: str, folder: Path, progress: Progress = la
                 outcome.refused.append((file.name, str(result)))
             progress(done, len(files))
     return outcome
-
-
-def _files(folder: Path, labels: Iterable[str]) -> list[_File]:
-    return [
-        _File(path, label, path.relative_to(folder).as_posix())
-        for label in labels
-        for path in sorted((folder / label).rglob("*"))
-        if path.is_file()
-    ]
 
 
 def _each(

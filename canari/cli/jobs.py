@@ -34,6 +34,7 @@ from canari.cli.common import (
 )
 from canari.cli.rollouts import Reason, actor
 from canari.errors import CanariError
+from canari.family import parse_options
 from canari.keys import SIGNING_KEY, signing_key
 from canari.remote import RefusedError, checked
 from canari.settings import Settings
@@ -120,7 +121,7 @@ def run(
         _dry_run(settings, kind, model, url, as_json=as_json)
     if kind is JobKind.RETRAIN and model is None:
         raise CanariError("which model is to be trained? `canari job run retrain MODEL`")
-    given = {"options": _options(option or []), "seed": seed, "tune": tune, "generate": generate, "since": since}
+    given = {"options": parse_options(option or []), "seed": seed, "tune": tune, "generate": generate, "since": since}
     arguments = {name: value for name, value in given.items() if value not in (None, {})}
     body = {"kind": kind, "reason": reason, "arguments": arguments}
     with _operating(settings, token, url) as client:
@@ -231,13 +232,6 @@ def _rows(jobs: list[dict[str, Any]]) -> list[tuple[object, ...]]:
         )
         for job in jobs
     ]
-
-
-def _options(pairs: list[str]) -> dict[str, str]:
-    wrong = [pair for pair in pairs if "=" not in pair]
-    if wrong:
-        raise CanariError(f"an option is written KEY=VALUE, not {wrong[0]!r}")
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def _dry_run(settings: Settings, kind: JobKind, model: str | None, url: str | None, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from canari.policy.sentences import points
+from canari.policy.sentences import points, share
 from canari.spec import ModelSpec
 from canari.stats import Pairs, wilson
 
@@ -61,11 +61,11 @@ def accept(
         "threshold": bar.threshold,
     }
     if accuracy < bar.threshold:
-        seen = f"{_share(accuracy)} of {count:,} held-out samples are right"
-        why = f"{seen}, under the threshold of {_share(bar.threshold)}"
+        seen = f"{share(accuracy)} of {count:,} held-out samples are right"
+        why = f"{seen}, under the threshold of {share(bar.threshold)}"
         return Acceptance(accepted=False, sentence=why, figures=figures)
     if pairs is None:
-        why = f"{_share(accuracy)} of {count:,} held-out samples are right; {unpaired}: the threshold alone decides"
+        why = f"{share(accuracy)} of {count:,} held-out samples are right; {unpaired}: the threshold alone decides"
         return Acceptance(accepted=True, sentence=why, figures=figures)
     return _paired(bar, pairs, accuracy, figures)
 
@@ -84,7 +84,7 @@ def _paired(bar: Bar, pairs: Pairs, accuracy: float, figures: dict[str, Any]) ->
         "mid_p_worse": round(pairs.mid_p_worse, 6),
     }
     seen = (
-        f"{_share(accuracy)} right against stable's {_share(stable)} on the same {pairs.count:,} held-out samples "
+        f"{share(accuracy)} right against stable's {share(stable)} on the same {pairs.count:,} held-out samples "
         f"({pairs.gained} gained, {pairs.lost} lost; difference {_points(low)} to {_points(high)})"
     )
     if not bar.may_fall and pairs.gained < pairs.lost:
@@ -99,10 +99,6 @@ def _paired(bar: Bar, pairs: Pairs, accuracy: float, figures: dict[str, Any]) ->
         f"set larger and the answer surer"
     )
     return Acceptance(accepted=False, sentence=why, figures=figures)
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.3g} %"
 
 
 def _points(value: float) -> str:

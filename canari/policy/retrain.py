@@ -16,7 +16,7 @@ from enum import StrEnum
 import numpy as np
 
 from canari.errors import CanariError
-from canari.policy.sentences import lasting
+from canari.policy.sentences import lasting, share
 from canari.policy.unhappy import unhappy_sentence, users_unhappy
 from canari.schedule import newest_due
 from canari.spec import Satisfaction, Triggers
@@ -134,8 +134,8 @@ def _lately_unhappy(rule: Satisfaction, facts: Facts, asked: _Counts, votes: _Co
         return None
     return Due(
         Trigger.SATISFACTION,
-        f"feedback since {_moment(facts.hours[first].hour)}: {_share(right[first:].sum() / n)} right of {n:,} votes on "
-        f"{predictions:,} predictions, less than {_share(rule.below)}: by chance once in {years}",
+        f"feedback since {_moment(facts.hours[first].hour)}: {share(right[first:].sum() / n)} right of {n:,} votes on "
+        f"{predictions:,} predictions, less than {share(rule.below)}: by chance once in {years}",
         facts.hours[first].hour,
     )
 
@@ -146,14 +146,14 @@ def _inaccurate(triggers: Triggers, facts: Facts, _now: datetime) -> Due | None:
         return None
     if facts.held_out is not None and (high := wilson(*facts.held_out)[1]) < least:
         good, n = facts.held_out
-        why = f"{_share(good / n)} of {n:,} held-out samples, {_share(high)} at best, under {_share(least)}"
+        why = f"{share(good / n)} of {n:,} held-out samples, {share(high)} at best, under {share(least)}"
         return Due(Trigger.ACCURACY, f"accuracy: {why}")
     labels, right = _counts(facts, "labelled", "correct")
     first = _bad_since(least, labels, right)
     if first is None:
         return None
     since, n = facts.hours[first].hour, int(labels[first:].sum())
-    why = f"{_share(right[first:].sum() / n)} of {n:,} late labels since {_moment(since)}, under {_share(least)}"
+    why = f"{share(right[first:].sum() / n)} of {n:,} late labels since {_moment(since)}, under {share(least)}"
     return Due(Trigger.ACCURACY, f"accuracy: {why}", since)
 
 
@@ -161,7 +161,7 @@ def _drifted(triggers: Triggers, facts: Facts, _now: datetime) -> Due | None:
     if triggers.drift is None or facts.drift is None or facts.drift < triggers.drift or not facts.drift:
         return None
     sentence = (
-        f"drift: {_share(facts.drift)} of the inputs' measures moved, {_share(triggers.drift)} or more are too many"
+        f"drift: {share(facts.drift)} of the inputs' measures moved, {share(triggers.drift)} or more are too many"
     )
     return Due(Trigger.DRIFT, sentence)
 
@@ -218,10 +218,6 @@ def _bad_since(least: float, n: _Counts, right: _Counts) -> int | None:
 def _wrong(least_right: float) -> float:
     """The share of wrong outcomes that is still borne."""
     return min(max(1 - least_right, _LEAST_RATE), 1 - _LEAST_RATE)
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.3g} %"
 
 
 def _moment(at: datetime) -> str:

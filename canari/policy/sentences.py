@@ -97,6 +97,11 @@ def deadline(outcome: str, still: str) -> str:
     return f"the deadline has passed without a verdict, and the rollout is {done} ({still})"
 
 
+def share(value: float) -> str:
+    """A share of one, in percent."""
+    return f"{100 * value:.3g} %"
+
+
 def points(share: float) -> str:
     """A difference of rates, in points of a percent."""
     value = 100 * share

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -28,11 +28,11 @@ from pydantic_core import to_json
 from canari.errors import CanariError
 from canari.ids import first_id
 from canari.runtime.client import INPUTS
+from canari.runtime.spool import LONGEST
 
 FOLDER = "inputs"
 MEDIA_TYPE = "application/vnd.canari.input"
 MOST_BYTES = 32 * 2**20
-LONGEST = timedelta(hours=24)
 LONGEST_WAIT_SECONDS = 30.0
 _SUFFIX = ".input"
 _DONE, _FOR_LATER = {200, 201, 204}, {401, 403, 408, 429}

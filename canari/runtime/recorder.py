@@ -20,6 +20,7 @@ from pydantic_core import to_json
 
 from canari.errors import CanariError
 from canari.ids import first_id, new_id
+from canari.runtime import spool
 from canari.runtime.client import PREDICTIONS
 from canari.runtime.spool import Lock, Reader, Writer, abandoned
 from canari.types import Prediction
@@ -31,7 +32,7 @@ GZIP_OVER_BYTES = 32 * 1024
 LONGEST_WAIT_SECONDS = 30.0
 # A line is on this disk for a day at most: until it is too old, and then until the segment that holds it is deleted.
 TURN_SECONDS = 300.0
-LONGEST = timedelta(hours=24, seconds=-TURN_SECONDS)
+LONGEST = spool.LONGEST - timedelta(seconds=TURN_SECONDS)
 
 # A row is one JSON object whose first member is its id.
 _ID = re.compile(rb'\{"id":"([0-9a-f-]{36})"')

@@ -12,10 +12,13 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 SEGMENT_BYTES = 8 * 2**20
+# The longest that anything waits on this disk for the platform.
+LONGEST = timedelta(hours=24)
 
 
 class Lock:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, Row, text
 
 from canari.policy.retrain import Facts, HourCounts
-from canari.store import samples
+from canari.store import hours, samples
 from canari.types import Origin
 
 _STANDS = text("""
@@ -30,11 +30,6 @@ _STANDS = text("""
     ) e ON true
     WHERE o.name = :model
 """)
-_HOURS = text("""
-    SELECT hour, predictions, voted, satisfied, labelled, correct FROM hours
-    WHERE model = :model AND version = :version AND hour >= date_trunc('hour', CAST(:since AS timestamptz), 'UTC')
-    ORDER BY hour
-""")
 
 
 def read(engine: Engine, model: str, *, origins: Sequence[Origin] = (Origin.TEAM,)) -> Facts | None:
@@ -43,14 +38,16 @@ def read(engine: Engine, model: str, *, origins: Sequence[Origin] = (Origin.TEAM
         row = connection.execute(_STANDS, {"model": model}).one_or_none()
         if row is None or row.stable is None:
             return None
-        window = {"model": model, "version": row.stable, "since": row.stable_since}
-        hours = [HourCounts(**hour) for hour in connection.execute(_HOURS, window).mappings()]
+    counted = [
+        HourCounts(one.hour, one.predictions, one.voted, one.satisfied, one.labelled, one.correct)
+        for one in hours.history(engine, model, row.stable_since, version=row.stable)
+    ]
     new, newest = samples.new(engine, model, origins)
     return Facts(
         model=model,
         stable=int(row.stable),
         stable_since=row.stable_since,
-        hours=hours,
+        hours=counted,
         held_out=_held_out(row),
         drift=_number(row.drift, "share"),
         new_samples=new,

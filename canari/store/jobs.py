@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Engine, and_, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -102,10 +102,6 @@ def take(engine: Engine, kind: JobKind, *, holder: str, lease: timedelta, model:
     """
     j, other = t.jobs.c, t.jobs.alias()
     now = func.now()
-    waits = or_(
-        and_(j.state == JobState.QUEUED, j.not_before <= now),
-        and_(j.state == JobState.RUNNING, j.lease_until < now),
-    )
     busy = (
         select(text("1"))
         .select_from(other)
@@ -117,7 +113,7 @@ def take(engine: Engine, kind: JobKind, *, holder: str, lease: timedelta, model:
         )
         .exists()
     )
-    chosen = select(j.id).where(j.kind == kind, waits, ~busy)
+    chosen = select(j.id).where(j.kind == kind, _takeable(), ~busy)
     if model is not None:
         chosen = chosen.where(j.model == model)
     chosen = chosen.order_by(j.id).limit(1).with_for_update(skip_locked=True)
@@ -228,20 +224,19 @@ def newest(
 
 def waiting(engine: Engine) -> set[JobKind]:
     """The kinds of which a job could be taken now."""
-    j, now = t.jobs.c, func.now()
-    query = (
-        select(j.kind)
-        .where(
-            j.state.in_((JobState.QUEUED, JobState.RUNNING)),
-            or_(
-                and_(j.state == JobState.QUEUED, j.not_before <= now),
-                and_(j.state == JobState.RUNNING, j.lease_until < now),
-            ),
-        )
-        .distinct()
-    )
+    j = t.jobs.c
+    query = select(j.kind).where(j.state.in_((JobState.QUEUED, JobState.RUNNING)), _takeable()).distinct()
     with engine.connect() as connection:
         return {JobKind(kind) for (kind,) in connection.execute(query)}
+
+
+def _takeable() -> ColumnElement[bool]:
+    """Which jobs wait, or have lost their runner."""
+    j, now = t.jobs.c, func.now()
+    return or_(
+        and_(j.state == JobState.QUEUED, j.not_before <= now),
+        and_(j.state == JobState.RUNNING, j.lease_until < now),
+    )
 
 
 _RELEASED: Mapping[str, Any] = {"holder": None, "lease_until": None}

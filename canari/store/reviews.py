@@ -20,7 +20,7 @@ from canari.blobs import Blobs, samples_folder
 from canari.dataset import group_of, held_out
 from canari.errors import Problem
 from canari.spec import ModelSpec
-from canari.store import inputs, latecomers
+from canari.store import inputs, latecomers, samples
 from canari.store import tables as t
 from canari.store.inputs import KeptInput
 from canari.store.latecomers import HashOf
@@ -162,8 +162,7 @@ def _put_sample(connection: Connection, spec: ModelSpec, kept: KeptInput, label:
             f"It is like the inputs that versions of {kept.model} are judged on (a fixed {spec.evaluation.share:.0%} "
             "of all, by content), so none may learn from it: refuse it.",
         )
-    e = t.erased_samples.c
-    if connection.execute(select(exists().where(e.model == kept.model, e.sha256 == kept.sha256))).scalar_one():
+    if samples.is_erased(connection, kept.model, kept.sha256):
         raise Problem(409, "erased", "Somebody had the same bytes erased, so none may learn from it: refuse it.")
     values = {
         "label": label,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Engine, Row, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from canari.blobs import samples_folder
@@ -141,6 +141,12 @@ def erased(engine: Engine, model: str) -> frozenset[str]:
     query = select(t.erased_samples.c.sha256).where(t.erased_samples.c.model == model)
     with engine.connect() as connection:
         return frozenset(connection.execute(query).scalars())
+
+
+def is_erased(connection: Connection, model: str, sha256: str) -> bool:
+    """Whether somebody had these bytes erased."""
+    e = t.erased_samples.c
+    return bool(connection.execute(select(exists().where(e.model == model, e.sha256 == sha256))).scalar_one())
 
 
 def sure(engine: Engine, model: str, *, least: float, most: int) -> list[Answered]:

@@ -38,53 +38,39 @@ def _numbers() -> list[tuple[int, parts.Panel]]:
         return parts.number(title, description, Prom(expr), unit=unit, steps=steps)
 
     up = Steps("red", {1: "green"})
-    return [
-        (
-            4,
-            one(
-                "Database · Base",
-                "1 while PostgreSQL answers.",
-                "min(max by (namespace) (canari_database_up))",
-                steps=up,
-            ),
+    panels = [
+        one(
+            "Database · Base",
+            "1 while PostgreSQL answers.",
+            "min(max by (namespace) (canari_database_up))",
+            steps=up,
         ),
-        (
-            4,
-            one(
-                "Controller · Contrôleur",
-                "Controllers that act; one should.",
-                "sum(canari_controller_leader)",
-                steps=up,
-            ),
+        one(
+            "Controller · Contrôleur",
+            "Controllers that act; one should.",
+            "sum(canari_controller_leader)",
+            steps=up,
         ),
-        (
-            4,
-            one(
-                "Failed jobs · Échecs",
-                "Within the last day.",
-                'sum(max by (kind) (canari_jobs{state="failed"}))',
-            ),
+        one(
+            "Failed jobs · Échecs",
+            "Within the last day.",
+            'sum(max by (kind) (canari_jobs{state="failed"}))',
         ),
-        (
-            4,
-            one(
-                "Overdue · En retard",
-                "Inputs that are kept longer than a data policy allows.",
-                "max(canari_inputs_overdue)",
-            ),
+        one(
+            "Overdue · En retard",
+            "Inputs that are kept longer than a data policy allows.",
+            "max(canari_inputs_overdue)",
         ),
-        (4, one("Erasures · Effacements", "Asked for, and not done yet.", "max(canari_erasures_open)")),
-        (
-            4,
-            one(
-                "Certificate · Certificat",
-                "Until the first of the gateway's certificates expires.",
-                "min(envoy_listener_ssl_certificate_expiration_unix_time_seconds) - time()",
-                SECONDS,
-                Steps("red", {14 * 86400: "orange", 30 * 86400: "green"}),
-            ),
+        one("Erasures · Effacements", "Asked for, and not done yet.", "max(canari_erasures_open)"),
+        one(
+            "Certificate · Certificat",
+            "Until the first of the gateway's certificates expires.",
+            "min(envoy_listener_ssl_certificate_expiration_unix_time_seconds) - time()",
+            SECONDS,
+            Steps("red", {14 * 86400: "orange", 30 * 86400: "green"}),
         ),
     ]
+    return [(4, panel) for panel in panels]
 
 
 def _successes() -> parts.Panel:

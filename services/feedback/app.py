@@ -39,6 +39,25 @@ from services.web import problems
 from services.web.requests import RequestMetrics, RequestMiddleware, metrics_route
 
 THREADS = 10
+# Names under /api that are no model's come first.
+_PARTS = (
+    status,
+    sessions,
+    erasures,
+    inputs,
+    models,
+    pushes,
+    steering,
+    rollout_course,
+    jobs,
+    votes,
+    lookups,
+    accuracy,
+    queue,
+    samples,
+    internal,
+    absent,
+)
 _DESCRIPTION = """
 Ask a model, say whether the answer was right, and see how every model does.
 
@@ -87,25 +106,7 @@ def create_app(context: Context) -> FastAPI:
         },
     )
     problems.install(app, away.PROBLEMS)
-    # Names under /api that are no model's come first.
-    for part in (
-        status,
-        sessions,
-        erasures,
-        inputs,
-        models,
-        pushes,
-        steering,
-        rollout_course,
-        jobs,
-        votes,
-        lookups,
-        accuracy,
-        queue,
-        samples,
-        internal,
-        absent,
-    ):
+    for part in _PARTS:
         app.include_router(part.router)
     app.router.routes.append(metrics_route(metrics))
     openapi.complete(app)

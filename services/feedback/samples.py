@@ -71,13 +71,10 @@ def add(
         detail = f"{label!r} is not one of the labels of {spec.name}: {', '.join(spec.labels)}."
         raise Problem(422, "unknown-label", detail, labels=list(spec.labels))
     contents.check(content, spec.input)
-    group = dataset.group_of(content, spec.input.kind)
-    sha256 = hashlib.sha256(content).hexdigest()
-    evaluation = dataset.held_out(group, spec.evaluation.share)
-    path = FilePath(samples_folder(spec.name)) / sha256
-    sample = Sample(sha256, label, group, path, evaluation, source or f"sent by {curator.subject}")
+    path = FilePath(samples_folder(spec.name)) / hashlib.sha256(content).hexdigest()
+    sample = dataset.described(content, label, path, source or f"sent by {curator.subject}", spec)
     response.status_code = 201 if _keep(context, spec.name, sample, content) else 200
-    kept = samples.find(context.engine, spec.name, sha256)
+    kept = samples.find(context.engine, spec.name, sample.sha256)
     return SampleOut.of(kept.sample if kept else sample, synthetic=False)
 
 
@@ -152,7 +149,9 @@ def _allowed(context: Context, model: str, identity: Identity, *, looking: bool 
 
 def _keep(context: Context, model: str, sample: Sample, content: bytes) -> bool:
     """Keep a sample; whether it is new. Raises Problem 409 where it may not be, or is there under another label."""
-    if sample.sha256 in samples.erased(context.engine, model):
+    with context.engine.connect() as connection:
+        erased = samples.is_erased(connection, model, sample.sha256)
+    if erased:
         detail = "This very content was erased because somebody asked for it: it is not taken in again."
         raise Problem(409, "erased", detail)
     known = samples.find(context.engine, model, sample.sha256)

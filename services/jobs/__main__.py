@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from canari.errors import CanariError
-from canari.family import find_family
+from canari.family import find_family, parse_options
 from canari.settings import Settings
 from canari.store.engine import connect
 from services.jobs import diagnosing, operations, scheduled
@@ -54,7 +54,7 @@ def train(
     from services.jobs.making import Order
     from services.jobs.train import train_version
 
-    options = _options(option or [])
+    options = parse_options(option or [])
     if base_weights is not None:
         options["base_weights"] = base_weights if base_weights == "imagenet" else str(Path(base_weights).resolve())
     if epochs is not None or demo:
@@ -145,13 +145,6 @@ def _database_url(settings: Settings) -> str:
     if not settings.database_url:
         raise CanariError("CANARI_DATABASE_URL is not set; on a laptop use `canari train` or `canari data add` instead")
     return settings.database_url
-
-
-def _options(pairs: list[str]) -> dict[str, str]:
-    wrong = [pair for pair in pairs if "=" not in pair]
-    if wrong:
-        raise CanariError(f"an option is written KEY=VALUE, not {wrong[0]!r}")
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def _train_result(model: str, outcome: Outcome) -> dict[str, Any]:

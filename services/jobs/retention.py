@@ -22,7 +22,6 @@ from services.jobs.progress import Report
 
 ENDED_JOBS_DAYS = 90
 EXPIRED_TOKENS_DAYS = 90
-_SPOOL_SECONDS = timedelta(hours=24).total_seconds()
 # A bento that is keeping an input has put its blob and not yet its row.
 _GRACE = timedelta(hours=1)
 
@@ -78,7 +77,7 @@ def _expire_spools(layout: Layout) -> tuple[int, int]:
     rows = kept = 0
     for folder in sorted(layout.spool.glob("*/*")):
         if folder.is_dir():
-            rows += spool.expire(folder, _SPOOL_SECONDS)
+            rows += spool.expire(folder, spool.LONGEST.total_seconds())
             kept += runtime_inputs.expire(folder / runtime_inputs.FOLDER)
     return rows, kept
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -22,6 +21,7 @@ from canari.family import Family
 from canari.registry import Lineage, Registry
 from canari.settings import Layout
 from canari.store import references, samples, versions
+from canari.training_lock import training_alone
 from canari.types import Manifest, VersionState
 from services.jobs.making import Made, Order, git_revision, make, read_data
 from services.jobs.progress import Report
@@ -173,13 +173,10 @@ def _key(family: Family, order: Order, digest: str) -> str:
 
 @contextmanager
 def _alone(layout: Layout, family: Family) -> Iterator[None]:
-    """One training per model at a time; the lock ends with the process, however it ends."""
-    layout.training.mkdir(parents=True, exist_ok=True)
-    with (layout.training / f"{family.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CanariError(f"{family.name} is being trained already: wait for that to end") from None
+    """Raises CanariError where another training of the model runs."""
+    with training_alone(layout, family.name) as held:
+        if not held:
+            raise CanariError(f"{family.name} is being trained already: wait for that to end")
         yield
 
 

@@ -26,6 +26,7 @@ from canari.store import tables as t
 from canari.store.inputs import Arrived
 from canari.tokens import Scope, Verifier, issue, new_key, public_pem
 from canari.tombstones import Tombstones, pseudonym
+from canari.training_lock import training_alone
 from canari.types import Feedback, Prediction
 from tests.conftest import ROOT, Database
 from tests.integration.store.samples_of import id_at, prediction
@@ -322,7 +323,7 @@ def test_an_erasure_waits_for_a_training_whose_files_hold_its_samples(world: Wor
     (training / "cats_dogs" / "run" / "training.npy").write_bytes(PHOTO)
     told: list[str] = []
     one = world.eraser.begin(ADA, "an administrator")
-    with erasure._alone(world.eraser.layout, "cats_dogs") as held:
+    with training_alone(world.eraser.layout, "cats_dogs") as held:
         assert held
         assert world.eraser.finish(one, [ADA], tell=told.append) is None
     assert "cats_dogs is being trained" in told[-1]
