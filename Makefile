@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 PORT ?= 8080
 # Empty: `make test` counts no branches, and takes two thirds of the time.
 COVERAGE ?= --cov --cov-report=term:skip-covered
+# How many tests run at once; each worker has a PostgreSQL of its own.
+WORKERS ?= auto
 DATA_DIR ?= .canari
 # The first of these that is Python 3.11 or 3.12 makes the virtual environment.
 PYTHON ?= python3.11 python3.12 python3 python
@@ -65,7 +67,7 @@ test: install ## Unit, integration and browser tests, with branch coverage of ca
 	  echo "!!! Install one (Debian, Ubuntu: apt-get install chromium), or name it in CANARI_CHROMIUM."; \
 	  select=(-m "not browser"); \
 	fi; \
-	$(BIN)/pytest $(COVERAGE) "$${select[@]}" tests/unit tests/integration tests/browser
+	$(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile $(COVERAGE) "$${select[@]}" tests/unit tests/integration tests/browser
 
 .PHONY: test-chart
 test-chart: install ## Tests of the Helm chart; no cluster is needed
@@ -81,7 +83,7 @@ test-cluster: install test-chart ## Tests on the cluster of KUBECONFIG: its node
 	@kubectl wait --for=condition=Accepted gatewayclass/eg --timeout=10s >/dev/null || \
 	  { echo "The cluster has no GatewayClass 'eg': install Envoy Gateway (docs/how-to/install-on-kubernetes.md)." >&2; exit 1; }
 	@$(BIN)/pytest --timeout=900 tests/cluster
-	@$(BIN)/pytest --capture=no --timeout=3600 tests/acceptance/test_cluster*.py
+	@$(BIN)/pytest --capture=no --timeout=3600 tests/acceptance/test_cluster*.py tests/acceptance/test_loop_cluster.py
 
 .PHONY: test-previous
 test-previous: install ## The release before this one, its code and its tests, on today's schema
@@ -130,7 +132,7 @@ bench: install ## Compare Canari with simpler servers on this machine (ARGS="--r
 	@$(BIN)/canari bench serve $(ARGS)
 
 .PHONY: acceptance
-acceptance: install ## What a release must show, each figure printed (NAME=laptop, judge or cluster)
+acceptance: install ## What a release must show, each figure printed (NAME=laptop, judge, cluster or loop)
 	@$(if $(NAME),,$(error say which: make acceptance NAME=laptop))
 	@$(BIN)/pytest --capture=no --timeout=3600 tests/acceptance/test_$(NAME)*.py
 

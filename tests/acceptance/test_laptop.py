@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_2_training_a_second_version_and_sending_it_traffic(
     figures.within(f"requests of {requests} that version 2 answered at weight 20", share, 200 - bar, 200 + bar)
     total = 5000 if FULL else 1000
     stop = threading.Event()
-    changing = threading.Thread(target=change_weights, args=(platform, stop))
+    changing = threading.Thread(target=change_weights, args=(platform, stop), daemon=True)
     changing.start()
     answered = post(platform, photos, total)
     stop.set()
@@ -207,20 +208,13 @@ def test_4_speed_beside_simpler_servers_and_the_engine_alone(platform: Platform,
 
 def test_5_killing_any_process_loses_nothing(platform: Platform, photos: list[bytes], figures: Figures) -> None:
     platform.command("deploy", "cats_dogs", "2", "--weight", "20")
-    names = [p["name"] for p in platform.status()["processes"] if not p["name"].startswith("train-")]
-    answered: list[str] = []
-    stop = threading.Event()
-    clients = [threading.Thread(target=keep_posting, args=(platform, photos, stop, answered)) for _ in range(8)]
-    for client in clients:
-        client.start()
-    for name in names:
-        figures.note(f"{name} killed; back in {kill(platform, name):.1f} s")
-    kill_up(platform, figures)
-    before = len(answered)
-    until(lambda: len(answered) > before + 50, 60, "answers after the last kill")
-    stop.set()
-    for client in clients:
-        client.join()
+    names = list(lasting(platform))
+    with posting(platform, photos) as answered:
+        for name in names:
+            figures.note(f"{name} killed; back in {kill(platform, name):.1f} s")
+        kill_up(platform, figures)
+        before = len(answered)
+        until(lambda: len(answered) > before + 50, 60, "answers after the last kill")
     figures.true(f"every process came back: {', '.join(names)} and `up`", holds=platform.settled())
 
     def rows() -> Counter[int]:
@@ -236,16 +230,20 @@ def test_5_killing_any_process_loses_nothing(platform: Platform, photos: list[by
 
 def kill_up(platform: Platform, figures: Figures) -> None:
     """Kill the controller itself, then start it again: what lives is adopted."""
-    pids = {p["name"]: p["pid"] for p in platform.status()["processes"]}
+    pids = lasting(platform)
     assert platform.process is not None
     os.killpg(platform.process.pid, signal.SIGKILL)
     platform.process.wait()
     (platform.data / "status.json").unlink()
     platform.run()
     figures.note(f"`up` killed and started again; ready in {until(platform.settled, 120, 'up'):.1f} s")
-    now = {p["name"]: p["pid"] for p in platform.status()["processes"]}
-    kept = {name: pid for name, pid in now.items() if "train-" not in name}
-    figures.true("a new `up` adopts what lives", holds=kept == {n: p for n, p in pids.items() if "train-" not in n})
+    figures.true("a new `up` adopts what lives", holds=lasting(platform) == pids)
+
+
+def lasting(platform: Platform) -> dict[str, int]:
+    """The processes that are there for good, by name: a training or a job is there until it is done."""
+    processes = {p["name"]: p["pid"] for p in platform.status()["processes"]}
+    return {name: pid for name, pid in processes.items() if not name.startswith(("train-", "job-"))}
 
 
 def kill(platform: Platform, name: str) -> float:
@@ -284,12 +282,29 @@ def post(platform: Platform, photos: list[bytes], count: int) -> list[tuple[str,
                 else:
                     sys.stdout.write(f"      {answer.status_code}: {answer.text[:200]}\n")
 
-    clients = [threading.Thread(target=ask) for _ in range(8)]
+    clients = [threading.Thread(target=ask, daemon=True) for _ in range(8)]
     for client in clients:
         client.start()
     for client in clients:
         client.join()
     return answered
+
+
+@contextmanager
+def posting(platform: Platform, photos: list[bytes]) -> Iterator[list[str]]:
+    """Eight clients that post until the block ends; what was answered so far."""
+    answered: list[str] = []
+    stop = threading.Event()
+    told = (platform, photos, stop, answered)
+    clients = [threading.Thread(target=keep_posting, args=told, daemon=True) for _ in range(8)]
+    for client in clients:
+        client.start()
+    try:
+        yield answered
+    finally:
+        stop.set()
+        for client in clients:
+            client.join()
 
 
 def keep_posting(platform: Platform, photos: list[bytes], stop: threading.Event, answered: list[str]) -> None:

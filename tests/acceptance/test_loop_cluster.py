@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from canari.family import RawSample, find_family
@@ -133,8 +134,15 @@ def test_unhappy_users_end_with_a_better_version_by_themselves(
     figures.note(f"{since():.0f} s: without new data, {refused['error']}")
     added = operator.canari("data", "add", MODEL, str(photos.added), "--url", release.url())
     figures.note(f"{since():.0f} s: the team has added {added['sent']} photos")
+    until(lambda: _stage(operator) == "train", "the CronJob to train", seconds=200, pause=0.5)
+    _delete_its_pod(release)
+    figures.note(f"{since():.0f} s: its pod is deleted amid the training, without grace")
     done = until(lambda: _job(operator, "done"), "the CronJob to retrain", seconds=700, pause=2)
     figures.note(f"{since():.0f} s: {done['result']['why']}")
+    numbers = [one["number"] for one in operator.get(f"/api/{MODEL}/versions")["versions"]]
+    figures.true(
+        f"attempt {done['attempts']} ends with versions {numbers}", holds=done["attempts"] >= 2 and numbers == [2, 1]
+    )
     number = done["result"]["rollout"]
     ended = until(lambda: _settled(operator, number), "the new version to have a verdict", seconds=600, pause=1)
     seconds = datetime.fromisoformat(ended["settled_at"]).timestamp() - began
@@ -149,6 +157,26 @@ def test_unhappy_users_end_with_a_better_version_by_themselves(
     faults = [one for one in people.answers if not one.good]
     figures.at_most(f"errors of {len(people.answers)} requests", len(faults), 0, ".0f")
     figures.at_most("seconds from the first user to the promotion", seconds, BAR_SECONDS, ".0f")
+
+
+def test_a_person_is_forgotten_and_what_is_over_goes(release: Release, photos: Photos, figures: Figures) -> None:
+    """After the test above, on its platform."""
+    operator = _operator(release)
+    with httpx.Client(base_url=release.url(), timeout=60) as visitor:
+        visitor.post("/api/session/anonymous").raise_for_status()
+        body, kind = photos.asked[0].content, {"content-type": "image/jpeg"}
+        said = visitor.post(f"/api/{MODEL}/predict", content=body, headers=kind).raise_for_status().json()
+        kept = f"/api/{MODEL}/predictions/{said['prediction_id']}"
+        until(lambda: visitor.get(kept).is_success, "the prediction to be stored")
+        erasure = visitor.delete("/api/me/data").raise_for_status().headers["location"]
+    done = until(lambda: operator.get(erasure)["certificate"], "the visitor's erasure", seconds=120)
+    erased = done["counts"]
+    figures.true(f"a visitor is erased by themselves: {erased}", holds=erased.get("predictions") == 1)
+    release.kubectl("create", "job", "forgetting", f"--from=cronjob/{release.name}-retention")
+    release.kubectl("wait", "--for=condition=complete", "job/forgetting", "--timeout=180s")
+    job = operator.get(f"/api/{MODEL}/jobs", kind="retention")["jobs"][0]
+    result = operator.get(f"/api/{MODEL}/jobs/{job['id']}")["result"]
+    figures.true(f"the CronJob's retention: {result}", holds=job["state"] == "done" and result["erasures_open"] == 0)
 
 
 def _operator(release: Release) -> Operator:
@@ -195,6 +223,17 @@ def _job(operator: Operator, state: str) -> dict[str, Any] | None:
     assert all(one["state"] != "failed" for one in asked_for), asked_for
     found = next((one for one in asked_for if one["state"] == state), None)
     return operator.get(f"/api/{MODEL}/jobs/{found['id']}") if found else None
+
+
+def _stage(operator: Operator) -> str | None:
+    """What a retraining that runs was last reported to do."""
+    running = _job(operator, "running")
+    return running["progress"].get("stage") if running else None
+
+
+def _delete_its_pod(release: Release) -> None:
+    pods = ("pods", "--selector=app.kubernetes.io/component=retrain", "--field-selector=status.phase=Running")
+    release.kubectl("delete", *pods, "--grace-period=0", "--force")
 
 
 def _settled(operator: Operator, number: int) -> dict[str, Any] | None:

@@ -153,7 +153,8 @@ def _gateway(feedback: FastAPI, portal: FastAPI, models: ASGIApp) -> ASGIApp:
     return gateway
 
 
-@pytest.fixture(scope="session")
+# Playwright keeps an event loop in its thread meanwhile, in which other tests could run none of theirs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The Chromium that `CANARI_CHROMIUM` names, else the one on PATH."""
     names = ("chromium", "chromium-browser", "google-chrome")
