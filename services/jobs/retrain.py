@@ -35,7 +35,7 @@ from services.jobs.making import Made, Order, TooBadError
 from services.jobs.progress import reporting
 from services.jobs.running import LEASE, Refused, Running, run
 from services.jobs.samples import add_generated, by_policy, recalled
-from services.jobs.train import Terms, conclude, train_version
+from services.jobs.train import Terms, alone, conclude, train_version
 from services.jobs.tuning import tune
 
 ACTOR = "job:retrain"
@@ -189,12 +189,13 @@ class Retraining:
         if trials is None or "tuned" in self._running.facts:
             return order
         work = self._layout.training / self._model / f"tune-{self._job.id}"
-        try:
-            found = tune(self._layout, self._family, order, manifest, int(trials), work, self._running.report)
-        except CanariError as error:
-            self._refuse(str(error))
-        self._running.note(tuned=found, result={**self._result, "tuned": found})
-        shutil.rmtree(work, ignore_errors=True)
+        with alone(self._layout, self._family):
+            try:
+                found = tune(self._layout, self._family, order, manifest, int(trials), work, self._running.report)
+            except CanariError as error:
+                self._refuse(str(error))
+            self._running.note(tuned=found, result={**self._result, "tuned": found})
+            shutil.rmtree(work, ignore_errors=True)
         return self._order()
 
     def _train(self, order: Order, manifest: Manifest) -> int:

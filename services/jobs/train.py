@@ -72,7 +72,7 @@ def train_version(
     where the version cannot be made or is too bad to serve; it is then kept as failed, with the reason.
     """
     began = time.monotonic()
-    with _alone(layout, family):
+    with alone(layout, family):
         manifest = terms.manifest or _manifest(engine, layout, family, order, report)
         digest = dataset.digest(manifest)
         work = _work(layout, family, order, digest)
@@ -102,7 +102,7 @@ def train_version(
 
 def conclude(engine: Engine, layout: Layout, registry: Registry, family: Family, order: Order, digest: str) -> None:
     """Write the lineage of a version that got ready in a run that was killed right after; else do nothing."""
-    with _alone(layout, family):
+    with alone(layout, family):
         _conclude(engine, registry, family, _work(layout, family, order, digest))
 
 
@@ -172,7 +172,7 @@ def _key(family: Family, order: Order, digest: str) -> str:
 
 
 @contextmanager
-def _alone(layout: Layout, family: Family) -> Iterator[None]:
+def alone(layout: Layout, family: Family) -> Iterator[None]:
     """Raises CanariError where another training of the model runs."""
     with training_alone(layout, family.name) as held:
         if not held:

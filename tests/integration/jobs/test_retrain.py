@@ -17,6 +17,7 @@ from canari.ids import new_id
 from canari.settings import Settings
 from canari.store import jobs, rollouts, samples, tables, versions
 from canari.store.jobs import Job
+from canari.training_lock import training_alone
 from canari.types import JobKind, JobState, VersionState
 from services.jobs.making import Order
 from services.jobs.retrain import retrain_due
@@ -200,6 +201,15 @@ def test_a_familys_options_are_tuned_where_that_is_asked_for(trained: Workshop) 
     ridge = float(job.result["tuned"]["ridge"])
     assert versions.version(trained.engine, "line", 2).metrics["training"]["ridge"] == ridge
     assert not list((trained.layout.training / "line").iterdir())
+
+
+def test_nothing_is_tuned_while_the_model_is_trained_so_that_an_erasure_waits_for_both(trained: Workshop) -> None:
+    with training_alone(trained.layout, "line") as held:
+        assert held
+        job = by_hand(trained, tune=3)
+    assert job.state is JobState.QUEUED
+    assert job.error == "line is being trained already: wait for that to end"
+    assert not list(trained.layout.training.glob("line/tune-*"))
 
 
 def test_synthetic_samples_are_trained_on_where_that_is_asked_for(trained: Workshop) -> None:
