@@ -13,11 +13,12 @@ from sqlalchemy import Engine, text
 
 from canari.launch.launcher import State
 from canari.launch.postgres import EmbeddedPostgres
+from canari.observations import Counters, Counts
 from canari.spec_file import load_spec
 from canari.store import rollouts, versions
 from canari.store.engine import connect
 from canari.traffic.split import split_for
-from canari.types import Counters, Counts, Desired
+from canari.types import Desired
 from services.controller.cases import Scene
 from services.controller.judge import Judge
 from tests.acceptance.conftest import FULL, Figures

@@ -39,6 +39,7 @@ from tests.integration.jobs.conftest import Workshop, workshop_in
 
 pytestmark = pytest.mark.timeout(3600)
 RANDOM_MOMENTS = 6 if FULL else 2
+_TRIES = 5
 # Each with what an operator would call it.
 STAGES = {
     "decode": "data building",
@@ -175,6 +176,8 @@ def shop(postgres: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sh
         made.lineage_url = ensure_database(postgres.url(OWNER), f"lineage_{uuid4().hex[:12]}")
         made.rewrite("model.yaml", "access: {anonymous", "triggers: {new_samples: 100}\naccess: {anonymous")
         made.rewrite("train.py", "    columns = ", _SLOW)
+        made.rewrite("model.py", "    return rows", "    time.sleep(0.001)\n    return rows")
+        made.rewrite("model.py", "import numpy as np", "import time\n\nimport numpy as np")
         line = Shop(made, made.family)
         line.give(800)
         number = made.train(Order()).number
@@ -184,9 +187,13 @@ def shop(postgres: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sh
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_that_is_killed_at_a_stage_is_made_up_for(shop: Shop, figures: Figures, stage: str) -> None:
-    before, besides = again(shop)
-    reached = killed(shop, lambda: shop.stage(besides) == stage, besides)
-    verify(shop, figures, before, besides, f"{STAGES[stage]} (last seen: {reached})")
+    """A stage may be over before it is seen: then the run is killed elsewhere, and another one is tried."""
+    seen = []
+    while stage not in seen:
+        assert len(seen) < _TRIES, f"{STAGES[stage]} was never met: {seen}"
+        before, besides = again(shop)
+        seen.append(killed(shop, lambda: shop.stage(besides) == stage, besides))  # noqa: B023 - called at once
+        verify(shop, figures, before, besides, f"{STAGES[stage]} (last seen: {seen[-1]})")
 
 
 class Moment:
