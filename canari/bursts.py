@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from canari.types import Fault, FaultKind
+from canari.observations import Fault, FaultKind
 
 # The sums begin to rise at 1.8 times the usual votes per request, and at 3.9 times the usual votes per second.
 PER_REQUEST = 3.0

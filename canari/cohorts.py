@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from canari.bursts import Pace, Window, watch
-from canari.types import Evidence, Fault, FaultKind, Metric
+from canari.observations import Evidence, Fault, FaultKind, Metric
 
 # Beyond its age a cohort waits until whatever came in time can be seen: the store ends statements after 30 s, and
 # recorders try to ship again at least every 30 s.

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from canari.types import Arm, Counters, Counts, Evidence, Fault, FaultKind, Metric
+from canari.observations import Counters, Counts, Evidence, Fault, FaultKind, Metric
+from canari.types import Arm
 
 # Counters are read one after the other while requests go on: so many may be in one and not yet in the next.
 _RACE = 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import typer
 import yaml
 from pydantic import BaseModel
 
-from canari import spec
 from canari.cli import app
+from canari.spec import ModelSpec
+from canari.spec_parts import Part
 
 _NOTE = "<!-- Written by `make docs`, from the code: change it there. -->\n\n"
 _MODEL_YAML = """\
@@ -52,12 +54,19 @@ def _cli() -> str:
 
 
 def _model_yaml() -> str:
-    schema = spec.ModelSpec.model_json_schema()
+    schema = ModelSpec.model_json_schema()
+    classes = {part.__name__: part for part in _below(Part)}
     parts: list[str] = []
     _collect(schema, schema["$defs"], parts)
-    tables = [_table("The file itself", spec.ModelSpec, schema, schema["$defs"])]
-    tables += [_table(f"`{name}`", getattr(spec, name), schema["$defs"][name], schema["$defs"]) for name in parts]
+    tables = [_table("The file itself", ModelSpec, schema, schema["$defs"])]
+    tables += [_table(f"`{name}`", classes[name], schema["$defs"][name], schema["$defs"]) for name in parts]
     return "\n".join([_MODEL_YAML, *tables])
+
+
+def _below(part: type[Part]) -> Iterator[type[Part]]:
+    for found in part.__subclasses__():
+        yield found
+        yield from _below(found)
 
 
 def _collect(part: dict[str, Any], definitions: dict[str, Any], found: list[str]) -> None:

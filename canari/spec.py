@@ -4,78 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    PlainSerializer,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
+from canari.spec_canary import Canary
+from canari.spec_parts import Duration, Label, Part, Share, Text, lasting
+
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 RESERVED_NAMES = frozenset({"erasures", "health", "me", "session", "status"})  # /api/NAME is the platform's own
-LABEL_PATTERN = r"^[^\s/][^/\n]{0,79}$"
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION_PATTERN = r"^\d+(ms|s|m|h|d)$"
 
 
 def kubernetes_name(model: str) -> str:
     """A model's name where Kubernetes allows no underscore."""
     return model.replace("_", "-")
-
-
-def _duration(value: object) -> object:
-    if isinstance(value, timedelta):
-        return value
-    if isinstance(value, str):
-        for unit, seconds in _UNITS.items():
-            digits = value.removesuffix(unit)
-            if digits != value and digits.isascii() and digits.isdigit():
-                return timedelta(seconds=int(digits) * seconds)
-    msg = "a duration is a whole number and a unit, such as 500ms, 30s, 10m, 12h or 14d"
-    raise ValueError(msg)
-
-
-def _duration_text(value: timedelta) -> str:
-    milliseconds = round(value.total_seconds() * 1000)
-    for unit in ("d", "h", "m", "s"):
-        size = round(_UNITS[unit] * 1000)
-        if milliseconds % size == 0:
-            return f"{milliseconds // size}{unit}"
-    return f"{milliseconds}ms"
-
-
-def _lasting(default: str, description: str) -> Any:
-    """A duration's field; its default stands in the JSON Schema as it is written in a specification."""
-    return Field(default=_duration(default), description=description, json_schema_extra={"default": default})
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration),
-    PlainSerializer(_duration_text, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": _DURATION_PATTERN, "examples": ["500ms", "30s", "10m", "14d"]}),
-]
-Label = Annotated[str, Field(pattern=LABEL_PATTERN)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Text(_Part):
-    """A text that people read, in both of Canari's languages."""
-
-    fr: str = Field(description="In French.", min_length=1)
-    en: str = Field(description="In English.", min_length=1)
 
 
 class InputKind(StrEnum):
@@ -87,7 +34,7 @@ class InputKind(StrEnum):
     TABULAR = "tabular"
 
 
-class Input(_Part):
+class Input(Part):
     """What a request holds, and how much of it is accepted."""
 
     kind: InputKind = Field(description="image, text, audio or tabular.")
@@ -118,28 +65,28 @@ class Input(_Part):
         return self
 
 
-class Abstain(_Part):
+class Abstain(Part):
     """When to say "I do not know" rather than guess."""
 
     below: Share = Field(description="Under this certainty (the best score, 0 to 1) ...")
     label: Label = Field(description="... the answer is this label; it need not be one of `labels`.")
 
 
-class Quantities(_Part):
+class Quantities(Part):
     """An amount of CPU and memory, as Kubernetes writes them."""
 
     cpu: str = Field(pattern=r"^\d+(\.\d{1,3})?$|^\d+m$", description="Cores: `2`, `0.5`, or thousandths: `500m`.")
     memory: str = Field(pattern=r"^\d+(Ki|Mi|Gi|Ti|k|M|G|T)$", description="Bytes: `512Mi`, `2Gi`.")
 
 
-class Resources(_Part):
+class Resources(Part):
     """What one pod of a version is promised and what it may use. On one machine nothing is held to it."""
 
     requests: Quantities = Field(default=Quantities(cpu="100m", memory="384Mi"), description="What a pod is promised.")
     limits: Quantities = Field(default=Quantities(cpu="1", memory="1Gi"), description="The most a pod may use.")
 
 
-class Replicas(_Part):
+class Replicas(Part):
     """How many pods a version has. On one machine it has one process."""
 
     min: int = Field(default=1, ge=1, le=1000, description="The pods there always are.")
@@ -163,7 +110,7 @@ class Replicas(_Part):
         return self.min if self.max is None else self.max
 
 
-class Serving(_Part):
+class Serving(Part):
     """How a version answers."""
 
     engine: Literal["onnxruntime"] = Field(default="onnxruntime", description="What runs the exported model.")
@@ -171,101 +118,19 @@ class Serving(_Part):
     concurrency: int = Field(
         default=32, ge=1, le=10_000, description="Requests held at once by one process; more are answered 429."
     )
-    timeout: Duration = _lasting("30s", "The longest a request may take.")
+    timeout: Duration = lasting("30s", "The longest a request may take.")
     replicas: Replicas = Field(default_factory=Replicas, description="How many pods a version has.")
     resources: Resources = Field(default_factory=Resources, description="What each pod may use.")
 
 
-class Margin(_Part):
-    """How one metric takes part in a canary's verdict."""
-
-    margin: Share = Field(description="How much worse than stable still counts as no worse (a difference of rates).")
-    required: bool = Field(default=True, description="Whether a promotion waits for this metric's evidence.")
-
-
-class LatencyMargin(Margin):
-    """Latency, judged by the share of requests that exceed a budget."""
-
-    budget: Duration = _lasting(
-        "500ms",
-        "A request slower than this exceeds. It is rounded up to one of the gateway's bounds: 1, 5, 10, 25, 50, 100, "
-        "250 or 500 ms, 1, 2.5, 5, 10, 30 or 60 s.",
-    )
-
-
-class VoteMargin(Margin):
-    """Satisfaction, judged by the votes that come in time."""
-
-    age: Duration = _lasting(
-        "10m", "A vote counts if it comes within this time of its request, and is looked at once that time is over."
-    )
-
-
-class LabelMargin(Margin):
-    """Accuracy, judged by the late labels that come in time."""
-
-    age: Duration = _lasting(
-        "1d", "A label counts if it comes within this time of its request, and is looked at once that time is over."
-    )
-
-
-class Metrics(_Part):
-    """What a canary is judged on. Leave one out (null) and it is not looked at."""
-
-    errors: Margin | None = Field(
-        default=Margin(margin=0.005), description="Answers of status 5xx, as the gateway saw."
-    )
-    throttled: Margin | None = Field(
-        default=Margin(margin=0.02, required=False), description="Answers of status 429: too many requests at once."
-    )
-    latency: LatencyMargin | None = Field(
-        default=LatencyMargin(margin=0.05, required=False), description="Requests over the latency budget."
-    )
-    satisfaction: VoteMargin | None = Field(default=VoteMargin(margin=0.05), description="Feedbacks that say wrong.")
-    accuracy: LabelMargin | None = Field(default=None, description="Late labels that differ from the answer.")
-
-
-class Canary(_Part):
-    """How a new version gets its traffic, and what it must show to keep it."""
-
-    steps: tuple[Literal["shadow"] | Annotated[int, Field(ge=1, le=100)], ...] = Field(
-        default=(5, 25, 50), description="Percent of the traffic, step by step; `shadow` first mirrors it."
-    )
-    bake: Duration = _lasting("10m", "The least time each step lasts.")
-    deadline: Duration = _lasting("14d", "How long a rollout may stay open.")
-    on_deadline: Literal["hold", "promote", "rollback"] = Field(
-        default="rollback", description="What happens to a rollout without a verdict at its deadline."
-    )
-    progress: Duration = _lasting(
-        "10m", "A version on trial that could not answer for so long, at once or again and again, is rolled back."
-    )
-    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="The chance of a false alarm over a whole rollout.")
-    keep_previous: Duration = _lasting("1h", "How long the stable version of before stays ready after a promotion.")
-    holdback: int = Field(
-        default=0, ge=0, le=20, description="Percent of the traffic it gets meanwhile, as a control for late labels."
-    )
-    metrics: Metrics = Field(default_factory=Metrics, description="What is judged, and by how much.")
-
-    @model_validator(mode="after")
-    def _steps_rise(self) -> Canary:
-        weights = [s for s in self.steps if not isinstance(s, str)]
-        if "shadow" in self.steps[1:] or not weights or weights != sorted(set(weights)):
-            msg = "`steps` are rising percentages; `shadow` may only come first: [shadow, 5, 25, 50]"
-            raise ValueError(msg)
-        if self.steps[0] == "shadow" and self.metrics.errors is None:
-            msg = "a `shadow` is judged by its errors alone: give `metrics.errors` a margin, or leave `shadow` out"
-            raise ValueError(msg)
-        return self
-
-
-class Satisfaction(_Part):
+class Satisfaction(Part):
     """The users' own rule: too many of those who answered say the model is wrong."""
 
     below: Share = Field(description="The share of feedbacks saying right under which users count as unhappy.")
     participation: Share = Field(default=0.1, description="Feedbacks per prediction needed for the rule to speak.")
 
 
-class Triggers(_Part):
+class Triggers(Part):
     """When a model is trained again. Any one suffices; one left out (null) never fires."""
 
     satisfaction: Satisfaction | None = Field(default=None, description="Users are unhappy.")
@@ -287,7 +152,7 @@ Retention = Literal["never", "consented", "always"]
 _KEPT_KINDS = {InputKind.IMAGE, InputKind.TEXT}
 
 
-class DataPolicy(_Part):
+class DataPolicy(Part):
     """What may be kept of the users' inputs, and what may be learned from."""
 
     train_on: TrainOn = Field(
@@ -304,7 +169,7 @@ class DataPolicy(_Part):
     retain_days: int = Field(default=30, ge=1, le=3650, description="Days after which a kept input is erased.")
 
 
-class Training(_Part):
+class Training(Part):
     """How a version is trained, by whomever and whatever asks for it."""
 
     options: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")], str] = Field(
@@ -315,20 +180,20 @@ class Training(_Part):
     )
 
 
-class Evaluation(_Part):
+class Evaluation(Part):
     """How a version is measured before it may serve."""
 
     threshold: Share = Field(default=0.5, description="A version whose accuracy is lower is refused.")
     share: float = Field(default=0.2, gt=0, lt=0.9, description="Share of the groups held out for ever.")
 
 
-class Access(_Part):
+class Access(Part):
     """Who may ask."""
 
     anonymous: bool = Field(default=False, description="Whether visitors without a token may predict and say feedback.")
 
 
-class ModelSpec(_Part):
+class ModelSpec(Part):
     """Everything Canari knows of a model family: what goes in, what comes out, and the rules of its life."""
 
     name: str = Field(pattern=NAME_PATTERN, description="The model's name, as in its routes.")

@@ -23,7 +23,7 @@ from canari.cli.common import (
     settings_for,
     table,
 )
-from canari.types import Metric
+from canari.observations import Metric
 
 _COLUMNS = ["WHEN", "STABLE", "SHADOW", "PREDICTION"]
 

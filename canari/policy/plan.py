@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
 
+from canari.observations import Metric
 from canari.policy.decide import Rule, bar
 from canari.policy.rules import judged, rule_of
 from canari.policy.sentences import lasting
-from canari.spec import Canary, LabelMargin, Margin, VoteMargin
+from canari.spec_canary import Canary, LabelMargin, Margin, VoteMargin
 from canari.stats import VOTES, Method, outcomes_to_no_worse
-from canari.types import Metric
 
 # Shares of bad outcomes that a service is taken to have where nothing is known of its own.
 _FAILED, _SLOW, _WRONG = 0.001, 0.02, 0.2

@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from canari.observations import Evidence, Fault
 from canari.policy.decide import Judgement, Verdict
 from canari.policy.trial import Course, Trial, figures
-from canari.spec import Canary
-from canari.types import Evidence, Fault
+from canari.spec_canary import Canary
 
 Look = tuple[int, Collection[Evidence], Collection[Fault]]
 _ACTIONS = {"advance": Verdict.ADVANCE, "promoted": Verdict.PROMOTE, "rolled_back": Verdict.ROLL_BACK}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from canari.observations import Metric
 from canari.policy.decide import Rule
-from canari.spec import Canary, Margin
+from canari.spec_canary import Canary, Margin
 from canari.stats import RARE, VOTES, Method
-from canari.types import Metric
 
 
 def rule_of(rules: Canary) -> Rule:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from canari.observations import Metric
 from canari.policy.rules import judged
-from canari.spec import Canary
+from canari.spec_canary import Canary
 from canari.stats import Difference, Method
-from canari.types import Metric
 
 
 @dataclass(frozen=True, slots=True)

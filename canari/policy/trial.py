@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from canari.observations import Evidence, Fault, FaultKind, Metric
 from canari.policy import sentences
 from canari.policy.decide import Judgement, Verdict, decide
 from canari.policy.guards import Part, participation_differs, split_differs
 from canari.policy.rules import judged, rule_of
 from canari.policy.standing import Standing
-from canari.spec import Canary, Margin
+from canari.spec_canary import Canary, Margin
 from canari.stats import RARE, VOTES, Method, Outcomes, TwoRates
-from canari.types import Evidence, Fault, FaultKind, Metric
 
 _Rows = Mapping[tuple[Metric, int], tuple[int, int]]
 _Counted = tuple[TwoRates, Outcomes]

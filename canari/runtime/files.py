@@ -9,6 +9,8 @@ RUNTIME_FILES: tuple[str, ...] = (
     "canari/ids.py",
     "canari/measures.py",
     "canari/spec.py",
+    "canari/spec_canary.py",
+    "canari/spec_parts.py",
     "canari/tokens.py",
     "canari/types.py",
     "canari/runtime/*.py",

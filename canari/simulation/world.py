@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from canari.errors import CanariError
-from canari.spec import Canary, Duration, Margin, Share
+from canari.spec_canary import Canary, Margin
+from canari.spec_parts import Duration, Share
 from canari.stats import RARE, VOTES, Method
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

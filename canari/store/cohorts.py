@@ -15,8 +15,8 @@ from sqlalchemy import Connection, CursorResult, text
 
 from canari.cohorts import Heard
 from canari.ids import first_id
+from canari.observations import Evidence, Metric
 from canari.tokens import VISITOR
-from canari.types import Evidence, Metric
 
 # Visitors without a session share no name: nobody knows whether two of them are one person.
 _NAMELESS = "anonymous:"

@@ -13,15 +13,16 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 
 from canari import __version__
+from canari.observations import FaultKind, Metric
 from canari.policy.replay import Compared, Decided, Look, replay
 from canari.policy.rules import judged
 from canari.policy.sequence import Batch, Sequence, sequences
-from canari.spec import Canary
+from canari.spec_canary import Canary
 from canari.stats import RARE
 from canari.store import decisions, evidence, judgements
 from canari.store import rollout_rows as rows
 from canari.store import tables as t
-from canari.types import FaultKind, Metric, Rollout
+from canari.types import Rollout
 
 _MOST = 200
 _FINEST_MS = 1000

@@ -20,9 +20,10 @@ from sqlalchemy import Connection, Engine, insert, select, text, update
 from canari.bursts import Pace
 from canari.cohorts import due, holes, weigh
 from canari.evidence import Mark, Marks, Seen, counts_document, counts_of
+from canari.observations import Evidence, Fault, FaultKind, Metric
 from canari.store import cohorts
 from canari.store import tables as t
-from canari.types import Arm, Evidence, Fault, FaultKind, Metric
+from canari.types import Arm
 
 _CHUNK = 5000
 _NAMES = tuple(field.name for field in fields(Evidence))

@@ -10,10 +10,11 @@ from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, 
 
 from canari import __version__
 from canari.errors import CanariError
-from canari.spec import Canary
+from canari.observations import Metric
+from canari.spec_canary import Canary
 from canari.stats import VOTES
 from canari.store import tables as t
-from canari.types import Metric, Previous, Rollout, RolloutMode, RolloutState, VersionState
+from canari.types import Previous, Rollout, RolloutMode, RolloutState, VersionState
 
 _SAID = text("""
     SELECT count(*) AS votes, count(*) FILTER (WHERE NOT f.first_right) AS wrong,

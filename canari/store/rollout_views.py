@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 
 from canari.policy import Expectation, expected_duration
-from canari.spec import Canary
+from canari.spec_canary import Canary
 from canari.store import hours, judgements
 from canari.store import rollout_rows as rows
 from canari.store import tables as t

@@ -10,7 +10,7 @@ from collections import defaultdict
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from canari.types import Counts
+from canari.observations import Counts
 
 _CLUSTER = "envoy_cluster_name"
 # The statistics `parse` looks at, by the names Envoy's `filter` sees.

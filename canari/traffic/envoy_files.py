@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 
 from canari.launch.processes import Program
+from canari.observations import Counters
 from canari.traffic import envoy
 from canari.traffic.counters import parse, statistics
 from canari.traffic.split import mirrored
-from canari.types import Arm, Counters, Split
+from canari.types import Arm, Split
 
 
 class EnvoyFiles:

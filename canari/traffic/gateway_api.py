@@ -10,11 +10,12 @@ import httpx
 from canari.kube import Kube
 from canari.launch.cluster_config import ClusterConfig
 from canari.objects import HTTP_ROUTE, POD, Manifest, OwnerReference, differences
+from canari.observations import Counters, Counts
 from canari.spec import kubernetes_name
 from canari.traffic.counters import parse, statistics
 from canari.traffic.http_route import arm_cluster, http_route, mirror_cluster
 from canari.traffic.split import mirrored
-from canari.types import Arm, Counters, Counts, Split
+from canari.types import Arm, Split
 
 # Envoy follows some 20 ms after the route is accepted, and later where Envoy Gateway is short of CPU or a proxy has
 # lost its stream for a moment: nothing tells when. A version that stays a little longer costs next to nothing.

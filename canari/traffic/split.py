@@ -6,8 +6,9 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Protocol
 
+from canari.observations import Counters
 from canari.spec import ModelSpec
-from canari.types import Arm, Counters, Previous, Rollout, Share, Split
+from canari.types import Arm, Previous, Rollout, Share, Split
 
 
 class TrafficSplit(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from canari.types import Metric
+from canari.observations import Metric
 from monitoring.dashboards import parts
 from monitoring.dashboards.parts import COUNT, SHARE, Prom, Sql
 

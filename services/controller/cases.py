@@ -10,11 +10,12 @@ from loguru import logger
 from sqlalchemy import Engine
 
 from canari.launch.launcher import State
+from canari.observations import Fault, FaultKind
 from canari.policy import Course, Judgement, Trial
-from canari.spec import Canary
+from canari.spec_canary import Canary
 from canari.store import evidence, judgements, rollout_views
 from canari.store.evidence import Known
-from canari.types import Desired, Fault, FaultKind, Rollout, Split
+from canari.types import Desired, Rollout, Split
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,14 @@ from sqlalchemy import Engine
 
 from canari import evidence as gateway
 from canari.errors import CanariError
+from canari.observations import Counters, Fault, Metric
 from canari.policy import Judgement, Trial, Verdict, figures
 from canari.store import evidence, judgements, rollout_views, rollouts
 from canari.store.evidence import Look
 from canari.store.judgements import Kept
 from canari.store.rollout_rows import Grounds
 from canari.traffic.split import TrafficSplit
-from canari.types import Counters, Desired, Fault, Metric, Rollout, RolloutMode
+from canari.types import Desired, Rollout, RolloutMode
 from services.controller.cases import Case, Scene, course, opened, own_faults, remembered
 
 ACTOR = "controller"

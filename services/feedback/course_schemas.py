@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from canari.observations import Metric
 from canari.store.courses import Replayed, View
-from canari.types import Metric
 from services.feedback.judgement_schemas import JUDGEMENT, JudgementOut
 from services.feedback.rollout_schemas import ROLLOUT, RolloutRow
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
-from canari.spec import Duration
+from canari.spec_parts import Duration
 from canari.store.jobs import Job
 from canari.types import JobKind, JobState
 from services.feedback.schemas import NO_NUL

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from canari.types import Metric
+from canari.observations import Metric
 
 STANDING: JsonDict = {
     "metric": "satisfaction",

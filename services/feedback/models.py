@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from canari.spec import ModelSpec, Text
+from canari.spec import ModelSpec
+from canari.spec_parts import Text
 from canari.store import rollouts, versions
 from canari.types import Desired, Version
 from services.feedback.context import InContext

@@ -9,7 +9,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from canari.ids import moment_of
-from canari.spec import InputKind, Retention, Text
+from canari.spec import InputKind, Retention
+from canari.spec_parts import Text
 from canari.store.predictions import Recorded, Vote
 from canari.tokens import Scope
 from canari.types import VersionState

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from canari.spec import InputKind, Text
+from canari.spec import InputKind
+from canari.spec_parts import Text
 from services.feedback.schemas import VersionOut
 
 

@@ -22,7 +22,8 @@ from canari.reporting import live as reporting
 from canari.reporting.charts import Votes
 from canari.reporting.live import Live
 from canari.settings import Settings
-from canari.spec import Duration, ModelSpec
+from canari.spec import ModelSpec
+from canari.spec_parts import Duration
 from canari.stats import wilson
 from canari.store import evaluations, hours, references, rollouts, versions
 from canari.store.evaluations import Labelled, LiveEvaluation

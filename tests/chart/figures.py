@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import Engine, insert
 
 from canari.family import find_family
+from canari.observations import Metric
 from canari.spec import Satisfaction, Triggers
 from canari.store import tables as t
 from canari.store import versions
-from canari.types import Metric
 from tests.conftest import ROOT
 
 Labels = Mapping[str, str]

@@ -15,8 +15,9 @@ import yaml
 
 from canari.kube import Kube, connect
 from canari.launch.cluster_config import BentoPods, ClusterConfig, FeedbackRef, GatewayRef
+from canari.observations import Counts
 from canari.traffic.gateway_api import SETTLE_SECONDS, GatewayRoutes
-from canari.types import Arm, Counts, Share, Split
+from canari.types import Arm, Share, Split
 from tests.cluster.echo import echo
 from tests.cluster.tools import Kubectl, command, until
 from tests.conftest import ROOT

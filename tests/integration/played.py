@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Engine, insert, update
 
+from canari.observations import Evidence, Fault, Metric
 from canari.policy import Judgement, Trial, Verdict, figures
 from canari.spec import ModelSpec
 from canari.spec_file import load_spec
@@ -16,7 +17,6 @@ from canari.store import evidence, judgements, rollout_views, rollouts, versions
 from canari.store import tables as t
 from canari.store.judgements import Kept
 from canari.store.rollout_rows import Grounds
-from canari.types import Evidence, Fault, Metric
 from services.controller.cases import Case, course
 from tests.conftest import ROOT
 

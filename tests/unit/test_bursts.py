@@ -6,7 +6,7 @@ import random
 import pytest
 
 from canari.bursts import LEAST, Pace, Window, watch
-from canari.types import FaultKind
+from canari.observations import FaultKind
 
 DAY = 86400.0
 # A hundred votes a day, on a tenth of the requests, for ten days.

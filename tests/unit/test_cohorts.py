@@ -6,7 +6,7 @@ import pytest
 
 from canari.bursts import Pace
 from canari.cohorts import SAFE_LAG, Heard, due, holes, weigh
-from canari.types import Evidence, FaultKind, Metric
+from canari.observations import Evidence, FaultKind, Metric
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

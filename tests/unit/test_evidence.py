@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from canari.evidence import Mark, Marks, Seen, counts_document, counts_of, latency_bound, look, tick_after
-from canari.types import Arm, Counters, Counts, FaultKind, Metric
+from canari.observations import Counters, Counts, FaultKind, Metric
+from canari.types import Arm
 
 STABLE, CANARY = "route/0", "route/1"
 NOON = int(datetime(2026, 5, 4, 12, tzinfo=UTC).timestamp() * 1000)

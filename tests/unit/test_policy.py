@@ -23,7 +23,7 @@ from canari.policy import (
     users_unhappy,
     verdicts,
 )
-from canari.spec import Canary
+from canari.spec_canary import Canary
 from canari.stats import RARE, VOTES, outcomes_to_no_worse
 
 RULE = Rule(alpha=0.05, bake=600, deadline=86400)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from canari.observations import Evidence, Fault, FaultKind, Metric
 from canari.policy import Course, Trial, Verdict, figures
 from canari.policy.replay import Compared, Decided, Look, replay
-from canari.spec import Canary
-from canari.types import Evidence, Fault, FaultKind, Metric
+from canari.spec_canary import Canary
 
 RULES = Canary.model_validate(
     {

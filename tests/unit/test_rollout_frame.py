@@ -16,9 +16,9 @@ from rich.console import Console
 
 from canari.cli.rollout_frame import frame
 from canari.cli.sequence_picture import MARGIN, ZERO, draw
+from canari.observations import Metric
 from canari.policy.sequence import Batch, sequences
-from canari.spec import Canary
-from canari.types import Metric
+from canari.spec_canary import Canary
 
 BEGUN = datetime(2026, 11, 21, 9, tzinfo=UTC)
 RULES = Canary.model_validate({"metrics": {"errors": {"margin": 0.02}, "satisfaction": {"margin": 0.05}}})

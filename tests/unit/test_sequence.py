@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from canari.observations import Metric
 from canari.policy import judged
 from canari.policy.sequence import Batch, sequences
-from canari.spec import Canary
-from canari.types import Metric
+from canari.spec_canary import Canary
 
 RULES = Canary.model_validate({"metrics": {"errors": {"margin": 0.02}, "latency": None, "satisfaction": None}})
 

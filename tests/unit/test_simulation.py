@@ -19,7 +19,7 @@ from canari.simulation.draws import Draws, Seen
 from canari.simulation.play import play, summed
 from canari.simulation.rules import RULES, ArgoRollouts, Canari, Flagger, Moment
 from canari.simulation.world import World, load_world, world_of
-from canari.spec import Canary
+from canari.spec_canary import Canary
 from canari.stats import RARE, TwoRates
 from tests.conftest import ROOT
 

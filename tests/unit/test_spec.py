@@ -9,8 +9,9 @@ from pydantic import TypeAdapter
 
 from canari.errors import CanariError
 from canari.family import find_families, find_family
-from canari.spec import Duration, ModelSpec
+from canari.spec import ModelSpec
 from canari.spec_file import SpecError, load_spec, parse_spec
+from canari.spec_parts import Duration
 from tests.conftest import ROOT
 
 GOOD = """\

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from canari.observations import Evidence, Fault, FaultKind, Metric
 from canari.policy import Course, Judgement, Trial, Verdict, figures
-from canari.spec import Canary
-from canari.types import Evidence, Fault, FaultKind, Metric
+from canari.spec_canary import Canary
 
 ERRORS: dict[str, Any] = {"errors": {"margin": 0.05}, "throttled": None, "latency": None, "satisfaction": None}
 BAKED = Course(step=0, step_seconds=3600, open_seconds=3600)

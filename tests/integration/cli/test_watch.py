@@ -23,10 +23,10 @@ from typer.testing import CliRunner
 
 from canari.cli import app
 from canari.errors import CanariError
+from canari.observations import Fault, FaultKind
 from canari.policy import Verdict
 from canari.spec_file import load_spec
 from canari.store import rollouts, versions
-from canari.types import Fault, FaultKind
 from tests.conftest import ROOT, Database
 from tests.integration.played import BAD, GOOD, GOOD_HALF, MODEL, Played
 

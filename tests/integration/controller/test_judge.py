@@ -11,10 +11,11 @@ from sqlalchemy import text
 
 from canari.errors import CanariError
 from canari.launch.launcher import State
+from canari.observations import Counters, Counts
 from canari.policy import Verdict
-from canari.spec import Canary
+from canari.spec_canary import Canary
 from canari.store import courses, rollout_views, rollouts, versions
-from canari.types import Counters, Counts, RolloutState
+from canari.types import RolloutState
 from services.controller.loop import Observed, Reconciler
 from tests.conftest import Database
 from tests.integration.controller.test_loop import SPEC, FakeLauncher, FakeTraffic

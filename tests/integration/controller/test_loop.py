@@ -10,10 +10,11 @@ from sqlalchemy import text
 
 from canari.errors import CanariError
 from canari.launch.launcher import State, VersionRun
+from canari.observations import Counters
 from canari.spec import ModelSpec
 from canari.spec_file import load_spec
 from canari.store import rollouts, versions
-from canari.types import Arm, Counters, Split
+from canari.types import Arm, Split
 from services.controller.families import WatchedFamilies
 from services.controller.loop import Reconciler
 from tests.conftest import ROOT, Database

@@ -10,9 +10,10 @@ from sqlalchemy import Engine, text
 
 from canari import __version__
 from canari.errors import CanariError
+from canari.observations import Fault, FaultKind, Metric
 from canari.policy import Course, Verdict
 from canari.store import courses, rollouts
-from canari.types import Fault, FaultKind, Metric, RolloutState
+from canari.types import RolloutState
 from tests.conftest import Database
 from tests.integration.played import BAD, BAD_HALF, GOOD, GOOD_HALF, MODEL, Played
 

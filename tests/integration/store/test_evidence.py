@@ -18,10 +18,11 @@ from canari.bursts import Pace
 from canari.cohorts import SAFE_LAG
 from canari.evidence import Mark, Seen
 from canari.ids import moment_of
+from canari.observations import Counts, Evidence, Fault, FaultKind, Metric
 from canari.spec_file import load_spec
 from canari.store import evidence, feedback, predictions, rollouts, versions
 from canari.store.evidence import Known, Look, Recorded
-from canari.types import Arm, Counts, Evidence, Fault, FaultKind, Feedback, Metric, Prediction, RequestKind
+from canari.types import Arm, Feedback, Prediction, RequestKind
 from tests.conftest import ROOT, Database
 from tests.integration.store.samples_of import id_at, prediction
 

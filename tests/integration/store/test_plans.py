@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from canari.launch.postgres import EmbeddedPostgres
+from canari.observations import Evidence
 from canari.store import access, cohorts, evidence, feedback, hours, predictions, rollouts, versions
 from canari.store.engine import connect
-from canari.types import Evidence, Feedback
+from canari.types import Feedback
 from tests.conftest import GivenPostgres, fresh_database
 from tests.integration.store.samples_of import prediction
 

@@ -15,12 +15,13 @@ from canari.cohorts import SAFE_LAG
 from canari.errors import CanariError
 from canari.evidence import Seen
 from canari.ids import moment_of
+from canari.observations import Evidence, Metric
 from canari.spec import ModelSpec
 from canari.spec_file import load_spec
 from canari.store import evidence, predictions, rollouts, shadows, versions
 from canari.store.evidence import Look
 from canari.store.shadows import Said
-from canari.types import Evidence, Metric, Prediction, RequestKind, Rollout
+from canari.types import Prediction, RequestKind, Rollout
 from tests.conftest import ROOT, Database
 from tests.integration.store.samples_of import id_at, prediction
 

@@ -20,8 +20,9 @@ import pytest
 from canari.evidence import Marks, look
 from canari.launch.launcher import State
 from canari.launch.processes import Supervisor
+from canari.observations import Counts, Evidence, FaultKind, Metric
 from canari.traffic.envoy_files import EnvoyFiles
-from canari.types import Arm, Counts, Evidence, FaultKind, Metric, Share, Split
+from canari.types import Arm, Share, Split
 from tests.routing import CASES, Case
 
 

@@ -1,8 +1,8 @@
 import math
 import re
 
+from canari.observations import Counts
 from canari.traffic.counters import parse, statistics
-from canari.types import Counts
 
 PAGE = """\
 # TYPE envoy_cluster_upstream_cx_connect_fail counter

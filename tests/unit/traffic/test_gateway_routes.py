@@ -10,8 +10,9 @@ import pytest
 
 from canari.kube import Kube
 from canari.objects import HTTP_ROUTE, POD, Kind, Manifest
+from canari.observations import Counts
 from canari.traffic.gateway_api import SETTLE_SECONDS, GatewayRoutes
-from canari.types import Arm, Counts, Share, Split
+from canari.types import Arm, Share, Split
 from tests.unit.traffic.test_http_route import CONFIG, OWNER
 
 ACCEPTED = {"Accepted": "True", "ResolvedRefs": "True"}
