@@ -13,7 +13,7 @@ from canari.objects import HTTP_ROUTE, POD, Manifest, OwnerReference, difference
 from canari.observations import Counters, Counts
 from canari.spec import kubernetes_name
 from canari.traffic.counters import parse, statistics
-from canari.traffic.http_route import arm_cluster, http_route, mirror_cluster
+from canari.traffic.http_route import arm_clusters, http_route, mirror_cluster
 from canari.traffic.split import mirrored
 from canari.types import Arm, Split
 
@@ -102,7 +102,7 @@ class GatewayRoutes:
 
         Clusters are named by place: counts that grew while the split changed may be of either arm.
         """
-        found = {arm_cluster(split, index, self._config): share.arm for index, share in enumerate(split.shares)}
+        found = arm_clusters(split, self._config)
         if (shadow := mirrored(split)) is not None:
             found[mirror_cluster(split, self._config)] = shadow
         return found

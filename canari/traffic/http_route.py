@@ -11,9 +11,14 @@ from canari.launch.cluster_config import BENTO_SERVICE_PORT, ClusterConfig, vers
 from canari.objects import HTTP_ROUTE, Manifest, OwnerReference
 from canari.spec import kubernetes_name
 from canari.traffic.envoy import ARM_HEADER, VERSION_HEADER
-from canari.types import Split
+from canari.types import Arm, Share, Split
 
 Part = dict[str, Any]
+# Envoy Gateway changes a route and the clusters that it leads to one after the other
+# (https://github.com/envoyproxy/gateway/issues/6287): while a place comes or goes, who is sent there gets an empty
+# answer of status 500. So there are always two, and only what is behind them changes. What is alone has both, and one
+# request in a million takes the second: neither a weight of 0 nor one without a filter is a place to Envoy Gateway.
+_ALONE = (1_000_000, 1)
 
 
 def http_route(split: Split, config: ClusterConfig, owner: OwnerReference | None) -> Manifest:
@@ -44,13 +49,14 @@ def http_route(split: Split, config: ClusterConfig, owner: OwnerReference | None
     }
 
 
-def arm_cluster(split: Split, index: int, config: ClusterConfig) -> str:
-    """The name Envoy Gateway gives the cluster of an arm.
+def arm_clusters(split: Split, config: ClusterConfig) -> dict[str, Arm]:
+    """The names Envoy Gateway gives the clusters of the arms.
 
-    An arm has one of its own because its backend has a filter: weighted backends without any are one cluster
+    A place has one of its own because its backend has a filter: weighted backends without any are one cluster
     (https://github.com/envoyproxy/gateway, internal/ir/xds.go, NeedsClusterPerSetting).
     """
-    return f"httproute/{config.namespace}/{kubernetes_name(split.model)}/rule/0/backend/{index}"
+    rule = f"httproute/{config.namespace}/{kubernetes_name(split.model)}/rule/0"
+    return {f"{rule}/backend/{index}": share.arm for index, (share, _) in enumerate(_places(split))}
 
 
 def mirror_cluster(split: Split, config: ClusterConfig) -> str:
@@ -61,16 +67,24 @@ def mirror_cluster(split: Split, config: ClusterConfig) -> str:
 def _arms(split: Split, config: ClusterConfig) -> Part:
     matches = [_predict(split), _protocol(split)]
     if not split.shares:
-        return {"matches": matches, "filters": [], "backendRefs": [_feedback(config)]}
+        nobody = _feedback(config) | {"filters": [_unstamped()]}
+        return {"matches": matches, "filters": [], "backendRefs": [nobody | {"weight": n} for n in _ALONE]}
     backends = [
-        _version(split, share.arm.version) | {"weight": share.weight, "filters": [_stamp(str(share.arm))]}
-        for share in split.shares
+        _version(split, share.arm.version) | {"weight": weight, "filters": [_stamp(str(share.arm))]}
+        for share, weight in _places(split)
     ]
     mirror: list[Part] = []
     if split.mirror is not None:
         copies = {"backendRef": _version(split, split.mirror), "percent": split.mirror_percent}
         mirror = [{"type": "RequestMirror", "requestMirror": copies}]
     return {"matches": matches, "filters": mirror, "backendRefs": backends, "timeouts": _timeouts(split)}
+
+
+def _places(split: Split) -> list[tuple[Share, int]]:
+    """The arm and weight of each place; a single arm has two."""
+    if len(split.shares) == 1:
+        return [(split.shares[0], weight) for weight in _ALONE]
+    return [(share, share.weight) for share in split.shares]
 
 
 def _pin(split: Split, version: int) -> Part:
@@ -113,6 +127,10 @@ def _stamp(value: str) -> Part:
         "type": "RequestHeaderModifier",
         "requestHeaderModifier": {"set": [{"name": ARM_HEADER, "value": value}]},
     }
+
+
+def _unstamped() -> Part:
+    return {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": [ARM_HEADER]}}
 
 
 def _timeouts(split: Split) -> Part:

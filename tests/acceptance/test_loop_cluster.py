@@ -134,7 +134,7 @@ def test_unhappy_users_end_with_a_better_version_by_themselves(
     figures.note(f"{since():.0f} s: without new data, {refused['error']}")
     added = operator.canari("data", "add", MODEL, str(photos.added), "--url", release.url())
     figures.note(f"{since():.0f} s: the team has added {added['sent']} photos")
-    until(lambda: _stage(operator) == "train", "the CronJob to train", seconds=200, pause=0.5)
+    until(lambda: _stage(operator) == "features", "the CronJob to train", seconds=200, pause=0.5)
     _delete_its_pod(release)
     figures.note(f"{since():.0f} s: its pod is deleted amid the training, without grace")
     done = until(lambda: _job(operator, "done"), "the CronJob to retrain", seconds=700, pause=2)
@@ -228,7 +228,7 @@ def _job(operator: Operator, state: str) -> dict[str, Any] | None:
 def _stage(operator: Operator) -> str | None:
     """What a retraining that runs was last reported to do."""
     running = _job(operator, "running")
-    return running["progress"].get("stage") if running else None
+    return running["progress"]["stage"] if running and running["progress"] else None
 
 
 def _delete_its_pod(release: Release) -> None:

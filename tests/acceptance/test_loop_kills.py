@@ -188,7 +188,7 @@ def shop(postgres: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sh
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_that_is_killed_at_a_stage_is_made_up_for(shop: Shop, figures: Figures, stage: str) -> None:
     """A stage may be over before it is seen: then the run is killed elsewhere, and another one is tried."""
-    seen = []
+    seen: list[str] = []
     while stage not in seen:
         assert len(seen) < _TRIES, f"{STAGES[stage]} was never met: {seen}"
         before, besides = again(shop)

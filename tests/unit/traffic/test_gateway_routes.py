@@ -183,12 +183,13 @@ def test_every_proxy_process_is_counted_apart_and_one_that_is_away_is_told(clust
     routes = GatewayRoutes(cluster, CONFIG, lambda _: OWNER, client=client)
     cluster.pods = [pod("a", "10.0.0.1", restarts=2), pod("b", "fd00::2"), pod("c", "10.0.0.3"), pod("d", None)]
     cluster.pods.append(pod("e", "10.0.0.5") | {"status": {"podIP": "10.0.0.5", "phase": "Failed"}})
-    (cluster_name,) = routes.arms(split(1))
-    counted = {cluster_name: Counts(completed=7)}
+    first, second = routes.arms(split(1, 2))
+    counted = {first: Counts(completed=7)}
     assert routes.counters() == {"a/2": counted, "b/0": counted, "c/0": None}
-    assert routes.arms(split(1)) == {cluster_name: Arm(7, 1, 1)}
+    assert routes.arms(split(1)) == {first: Arm(7, 1, 1), second: Arm(7, 1, 1)}
     mirrored = replace(split(1), mirror=2)
     assert routes.arms(mirrored) == {
-        cluster_name: Arm(7, 1, 1),
+        first: Arm(7, 1, 1),
+        second: Arm(7, 1, 1),
         "httproute/apps/cats-dogs/rule/0-mirror-0": Arm(7, 1, 2),
     }

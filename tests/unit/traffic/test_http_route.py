@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from canari.launch.cluster_config import BentoPods, ClusterConfig, FeedbackRef, GatewayRef
-from canari.traffic.http_route import arm_cluster, http_route
+from canari.traffic.http_route import arm_clusters, http_route
 from canari.types import Arm, Share, Split
 
 CONFIG = ClusterConfig(
@@ -46,7 +46,20 @@ def test_the_first_rule_is_the_split_with_a_stamp_per_arm_stable_first() -> None
         ("cats-dogs-v2", 20, [{"name": "x-canari-arm", "value": "7.2.2"}]),
     ]
     assert first["timeouts"] == {"request": "30s"}
-    assert arm_cluster(split((1, 80), (2, 20)), 1, CONFIG) == "httproute/apps/cats-dogs/rule/0/backend/1"
+    rule = "httproute/apps/cats-dogs/rule/0"
+    assert arm_clusters(split((1, 80), (2, 20)), CONFIG) == {
+        f"{rule}/backend/0": Arm(7, 2, 1),
+        f"{rule}/backend/1": Arm(7, 2, 2),
+    }
+
+
+def test_a_single_arm_has_both_places_so_that_none_comes_or_goes() -> None:
+    alone = split((1, 100))
+    backends = rules(alone)[0]["backendRefs"]
+    assert [(b["name"], b["weight"]) for b in backends] == [("cats-dogs-v1", 1_000_000), ("cats-dogs-v1", 1)]
+    assert backends[0]["filters"] == backends[1]["filters"]
+    assert list(arm_clusters(alone, CONFIG)) == list(arm_clusters(split((1, 80), (2, 20)), CONFIG))
+    assert set(arm_clusters(alone, CONFIG).values()) == {Arm(7, 2, 1)}
 
 
 def test_every_ready_version_is_pinned_and_all_others_are_the_feedback_apis_to_refuse() -> None:
@@ -60,7 +73,12 @@ def test_every_ready_version_is_pinned_and_all_others_are_the_feedback_apis_to_r
 
 def test_without_a_ready_version_the_feedback_api_answers() -> None:
     first, absent = rules(split(pins=()))
-    assert first["backendRefs"] == absent["backendRefs"] == [{"name": "canari-feedback", "port": 80}]
+    assert absent["backendRefs"] == [{"name": "canari-feedback", "port": 80}]
+    assert [(b["name"], b["weight"]) for b in first["backendRefs"]] == [
+        ("canari-feedback", 1_000_000),
+        ("canari-feedback", 1),
+    ]
+    assert all("remove" in b["filters"][0]["requestHeaderModifier"] for b in first["backendRefs"])
 
 
 def test_a_mirror_copies_a_percentage_of_the_split_alone() -> None:
