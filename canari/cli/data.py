@@ -133,7 +133,8 @@ def _send(settings: Settings, url: str, token: str | None, model: str, folder: P
     with gateway(settings, token, url) as client, Progress(*columns, console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task(f"{model} to {url}", total=None)
         sent = send(client, model, folder, lambda done, total: bar.update(task, completed=done, total=total))
-    result = {"model": model, "sent": sent.sent, "known": sent.known, "refused": dict(sent.refused)}
+    # As `services.jobs add` says it of a folder here.
+    result = {"model": model, "found": sent.sent + sent.known, "added": sent.sent, "skipped": dict(sent.refused)}
     emit(result, as_json=as_json, text=_text(model, url, sent))
 
 

@@ -133,7 +133,7 @@ def test_unhappy_users_end_with_a_better_version_by_themselves(
     refused = until(lambda: _job(operator, "refused"), "a retraining without data to be refused", seconds=180, pause=2)
     figures.note(f"{since():.0f} s: without new data, {refused['error']}")
     added = operator.canari("data", "add", MODEL, str(photos.added), "--url", release.url())
-    figures.note(f"{since():.0f} s: the team has added {added['sent']} photos")
+    figures.note(f"{since():.0f} s: the team has added {added['added']} photos")
     until(lambda: _stage(operator) == "features", "the CronJob to train", seconds=200, pause=0.5)
     _delete_its_pod(release)
     figures.note(f"{since():.0f} s: its pod is deleted amid the training, without grace")

@@ -29,8 +29,9 @@ def test_a_folder_is_sent_elsewhere_counted_and_sent_again_without_doubling(
 ) -> None:
     folder = rows(tmp_path / "rows")
     first = elsewhere.canari("data", "add", "drift", str(folder))
-    assert (first["sent"], first["known"], list(first["refused"])) == (12, 0, ["above/broken.json"])
-    assert elsewhere.canari("data", "add", "drift", str(folder))["known"] == 12
+    assert (first["found"], first["added"], list(first["skipped"])) == (12, 12, ["above/broken.json"])
+    again = elsewhere.canari("data", "add", "drift", str(folder))
+    assert (again["found"], again["added"]) == (12, 0)
     assert {one.origin for one in samples.all(elsewhere.database.engine, "drift")} == {Origin.TEAM}
     assert (elsewhere.data.parent / "elsewhere" / "blobs" / "samples" / "drift").is_dir()
     listed = elsewhere.canari("data", "list", "drift")
