@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from canari.errors import CanariError, Problem
 from canari.family import Array, Examples, Family
+from canari.folders import labelled_files
 from canari.phash import perceptual_hash
 from canari.spec import InputKind, ModelSpec
 from canari.types import Manifest, Origin, Sample, manifest_digest
@@ -58,22 +59,6 @@ def described(content: bytes, label: str, path: Path, source: str, spec: ModelSp
     return Sample(
         hashlib.sha256(content).hexdigest(), label, group, path, held_out(group, spec.evaluation.share), source
     )
-
-
-def labelled_files(folder: Path, labels: Collection[str]) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
-    """The files of a folder that holds a folder per label, each with its label; and what else is there, with why.
-
-    Raises CanariError where it is no folder.
-    """
-    if not folder.is_dir():
-        raise CanariError(f"{folder} is not a folder; it should hold a folder of files for each label")
-    strange = [
-        (entry.name, f"not in a label's folder; the labels are {', '.join(labels)}")
-        for entry in sorted(folder.iterdir())
-        if entry.name not in labels or not entry.is_dir()
-    ]
-    files = [(label, file) for label in labels for file in sorted((folder / label).rglob("*")) if file.is_file()]
-    return files, strange
 
 
 def read_folder(folder: Path, family: Family, progress: Progress = lambda _done, _total: None) -> Found:

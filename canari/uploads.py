@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from canari.dataset import labelled_files
+from canari.folders import labelled_files
 from canari.remote import RefusedError, checked
 
 AT_A_TIME = 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -71,8 +71,9 @@ def add(
         detail = f"{label!r} is not one of the labels of {spec.name}: {', '.join(spec.labels)}."
         raise Problem(422, "unknown-label", detail, labels=list(spec.labels))
     contents.check(content, spec.input)
-    path = FilePath(samples_folder(spec.name)) / hashlib.sha256(content).hexdigest()
-    sample = dataset.described(content, label, path, source or f"sent by {curator.subject}", spec)
+    folder = FilePath(samples_folder(spec.name))
+    sent = dataset.described(content, label, folder, source or f"sent by {curator.subject}", spec)
+    sample = replace(sent, path=folder / sent.sha256)
     response.status_code = 201 if _keep(context, spec.name, sample, content) else 200
     kept = samples.find(context.engine, spec.name, sample.sha256)
     return SampleOut.of(kept.sample if kept else sample, synthetic=False)
